@@ -1,0 +1,21 @@
+cimport cython
+from glassloop.core cimport leaf as _leaf
+from glassloop.core.leaf cimport HandleBase, LoopBase, Runnable
+
+@cython.no_gc
+cdef class Handle(HandleBase):
+    cdef readonly object _callback
+    cdef readonly object _args
+    cdef readonly object _context
+    cdef readonly object _loop
+    cdef readonly bint _cancelled
+    cdef readonly object _source_traceback
+    cdef object __weakref__
+    @cython.locals(error=object)
+    cdef int _run(self, LoopBase core) except -1
+    cpdef cancel(self)
+
+@cython.no_gc
+cdef class TimerHandle(Handle):
+    @cython.locals(core=LoopBase)
+    cpdef cancel(self)

@@ -1,0 +1,130 @@
+"""Handle and TimerHandle: one callback, its arguments and the context it runs in.
+
+A handle runs once. After it ran or was cancelled it holds neither callback nor arguments, so that a handle kept by its
+own callback's object is no cycle (handles are not tracked by the garbage collector). A cancelled TimerHandle leaves
+the heap of deadlines at once; a cancelled Handle keeps its place in the ready queue and does nothing there.
+
+`isinstance(handle, asyncio.Handle)` is true: a compiled class can't inherit from asyncio's, so `__class__` says it.
+"""
+import asyncio
+import sys
+from asyncio import format_helpers
+
+from . import leaf as _leaf
+from .leaf import HandleBase
+
+
+class Handle(HandleBase):
+    """A callback scheduled by call_soon() or call_soon_threadsafe()."""
+
+    __slots__ = ('_callback', '_args', '_context', '_loop', '_cancelled', '_source_traceback', '__weakref__')
+
+    def __init__(self, callback, args, loop, context=None):
+        self._index = -1
+        self._callback = callback
+        self._args = args or None
+        self._loop = loop
+        self._context = _leaf.copy_context() if context is None else context
+        self._cancelled = False
+        self._source_traceback = None
+
+    @property
+    def __class__(self):
+        return asyncio.Handle
+
+    def _trace(self):
+        """Debug mode: remember where the handle was made."""
+        self._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+
+    def _run(self, core):
+        if self._callback is None:
+            return 0
+        if core._published is not None:
+            core._unpublish()
+        error = _leaf.call(self._context, self._callback, self._args)
+        if error is not None:
+            core._callback_failed(self, error)
+        self._callback = None
+        self._args = None
+        return 0
+
+    def cancel(self):
+        """Never run the callback. Nothing if it ran already."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback = None
+            self._args = None
+
+    def cancelled(self):
+        """True if cancel() was called."""
+        return self._cancelled
+
+    def get_context(self):
+        """The contextvars.Context that the callback runs in."""
+        return self._context
+
+    def __repr__(self):
+        return f'<{" ".join(_describe(self))}>'
+
+
+def _describe(handle):
+    info = [type(handle).__name__]
+    if handle._cancelled:
+        info.append('cancelled')
+    if isinstance(handle, TimerHandle):
+        info.append(f'when={handle.when()}')
+    if handle._callback is not None:
+        info.append(format_helpers._format_callback_source(handle._callback, handle._args or ()))
+    if handle._source_traceback:
+        frame = handle._source_traceback[-1]
+        info.append(f'created at {frame[0]}:{frame[1]}')
+    return info
+
+
+class TimerHandle(Handle):
+    """A callback scheduled by call_later() or call_at(). Ordered and hashed by its deadline."""
+
+    __slots__ = ()
+
+    @property
+    def __class__(self):
+        return asyncio.TimerHandle
+
+    def when(self):
+        """The deadline: seconds on the loop's clock (float)."""
+        return self._when
+
+    @property
+    def _scheduled(self):
+        return self._index >= 0
+
+    def cancel(self):
+        """Never run the callback. Nothing if it ran already."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback = None
+            self._args = None
+            if self._index >= 0:
+                core = self._loop
+                core._timers.remove(self)
+
+    def __hash__(self):
+        return hash(self._when)
+
+    def __lt__(self, other):
+        return self._when < other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __le__(self, other):
+        return self._when <= other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __gt__(self, other):
+        return self._when > other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __ge__(self, other):
+        return self._when >= other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __eq__(self, other):
+        if not isinstance(other, TimerHandle):
+            return NotImplemented
+        return (self._when == other._when and self._callback == other._callback
+                and self._args == other._args and self._cancelled == other._cancelled)

@@ -1,0 +1,178 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from "glassloop/core/leaf.h":
+    ctypedef struct gl_ring:
+        PyObject **buf
+        size_t mask, head, tail
+    int gl_ring_push(gl_ring *, object) except -1
+    PyObject *gl_ring_pop(gl_ring *)
+    double gl_now()
+    uint64_t gl_ticks()
+    uint64_t GL_TICKS_POLL
+    object gl_step(object ctx, object coro, object returned, object raised, PyObject **value)
+    object gl_throw(object ctx, object coro, object exc, object returned, object raised, PyObject **value)
+    object gl_call(object ctx, object callback, object args)
+    object gl_call1(object ctx, object callback, object arg)
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit(object) except -1
+
+cdef object RETURNED
+cdef object RAISED
+
+cdef inline double now():
+    return gl_now()
+
+cdef inline uint64_t ticks():
+    return gl_ticks()
+
+cdef inline object copy_context():
+    return PyContext_CopyCurrent()
+
+cdef inline object call(object context, object callback, object args):
+    return gl_call(context, callback, args)
+
+cdef inline object call1(object context, object callback, object arg):
+    return gl_call1(context, callback, arg)
+
+cdef inline object step(LoopBase core, object context, object coro):
+    return gl_step(context, coro, RETURNED, RAISED, &core.handed)
+
+cdef inline object throw(LoopBase core, object context, object coro, object exc):
+    return gl_throw(context, coro, exc, RETURNED, RAISED, &core.handed)
+
+cdef int check_signals() except -1
+
+
+cdef class Runnable:
+    cdef int _run(self, LoopBase core) except -1
+
+
+cdef class LoopBase:
+    cdef gl_ring ring
+    cdef PyObject **held
+    cdef Py_ssize_t held_n, held_room
+    cdef PyObject *handed
+    cdef object _published
+    cdef Heap _timers
+    cdef object _recorder
+    cdef bint _debug
+    cdef bint _recording
+    cdef bint _soon_due
+    cdef inline int _push(self, object item) except -1:
+        return gl_ring_push(&self.ring, item)
+    cdef inline Runnable _pop(self):
+        return <Runnable>_owned(gl_ring_pop(&self.ring))
+    cdef inline Py_ssize_t _size(self):
+        return <Py_ssize_t>(self.ring.tail - self.ring.head)
+    cdef inline object _take(self):
+        cdef object value = _owned(self.handed)
+        self.handed = NULL
+        return value
+    cdef int _publish(self, object task) except -1
+    cdef int _unpublish(self) except -1
+    cdef object _swap_published(self, object task)
+    cdef int _hold(self, FutureBase task) except -1
+    cdef int _release(self, FutureBase task) except -1
+    cdef list _held_tasks(self)
+    cdef int _drop_held(self) except -1
+    cdef int _soon(self, object callback, object arg, object context) except -1
+    cdef int _callback_failed(self, object handle, object error) except -1
+
+cdef extern from *:
+    """
+    /* an owned pointer becomes an object without counting again */
+    #define gl_owned(p) (p)
+    """
+    object _owned "gl_owned" (PyObject *)
+
+
+cdef class HandleBase(Runnable):
+    cdef double _when
+    cdef Py_ssize_t _index
+
+cdef struct Entry:
+    double when
+    uint64_t seq
+    PyObject *handle
+
+@cython.final
+cdef class Heap:
+    cdef Entry *entries
+    cdef Py_ssize_t n, room
+    cdef uint64_t seq
+    cdef int push(self, HandleBase handle) except -1
+    cdef int remove(self, HandleBase handle) except -1
+    cdef HandleBase pop_due(self, double now)
+    cdef int clear(self) except -1
+    cdef list handles(self)
+    cdef inline Py_ssize_t size(self):
+        return self.n
+    cdef inline double first(self):
+        return self.entries[0].when
+
+
+cdef class FutureBase(Runnable):
+    cdef object _value
+    cdef object _error
+    cdef int _st
+    cdef bint _blocking
+    cdef Py_ssize_t _slot
+    cdef PyObject *attributes
+    cdef object _failure(self)
+
+@cython.final
+cdef class FutureIter:
+    cdef FutureBase _future
+    cdef bint _started
+
+cdef class Op:
+    cdef object _future
+    cdef object _value
+    cdef int _phase
+    cdef object _begin(self)
+    cdef object _wake(self, object exc)
+    cdef object _step(self)
+    cdef object _settle(self, object future)
+
+
+cdef class Watcher(Runnable):
+    cdef LoopBase _core
+    cdef Poller _poller
+    cdef int _fd
+    cdef int _interest
+    cdef int _arrived
+    cdef bint _queued
+    cdef int _ready(self, int events) except -1
+    cdef int _want(self, int events) except -1
+
+cdef class Poller:
+    cpdef open(self, LoopBase loop)
+    cpdef register(self, int fd, Watcher watcher, int events)
+    cpdef modify(self, int fd, Watcher watcher, int events)
+    cpdef unregister(self, int fd)
+    cpdef wait(self, double timeout)
+    cpdef close(self)
+
+cdef struct Registered:
+    PyObject *watcher
+    uint32_t generation
+    int events
+
+@cython.final
+cdef class EpollPoller(Poller):
+    cdef int epfd
+    cdef bint no_pwait2
+    cdef Registered *table
+    cdef Py_ssize_t room
+    cdef LoopBase loop
+    cdef int _control(self, int op, int fd, int events) except? -2
+
+
+cdef object recv(int fd, Py_ssize_t size)
+cdef Py_ssize_t recv_into(int fd, object buffer) except -2
+cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2
+cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2
+cdef int accept(int fd) except -2

@@ -1,0 +1,1047 @@
+# cython: language_level=3, binding=False, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""What Python can't say: the ready ring, the heap of deadlines, one step of a coroutine, the type slots of awaitables,
+the epoll table, and reading and writing sockets straight from and into Python's buffers.
+
+`leaf.py` beside this file says the same in plain Python, name by name, for the interpreted runtime; this is the only
+pair of twins. The rules here:
+
+- An owned pointer is named in a comment. The ring, the heap, the table of held tasks and the table of watchers own
+  what they hold, and the garbage collector sees all of it (the traverse slots are extended below).
+- An exception that a step or a callback raises travels as a value, not as a raised exception: it is cheaper, and the
+  caller always knows whose exception it is.
+- No function here knows what a task, a transport or a loop means.
+"""
+import asyncio.tasks
+import errno as _errno_names
+import sys
+import warnings
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.object cimport PyObject, PyTypeObject, visitproc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, ENOSYS, EPERM, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+cdef extern from "Python.h":
+    void *PyMem_Realloc(void *, size_t)
+    void PyMem_Free(void *)
+    PyObject *PyDict_GetItemWithError(object, object) except? NULL
+    int PyDict_SetItem(object, object, object) except -1
+    int PyDict_DelItem(object, object) except -1
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+
+cdef extern from *:
+    """
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <sys/uio.h>
+    #include <unistd.h>
+    #ifndef SYS_epoll_pwait2
+    #define SYS_epoll_pwait2 441
+    #endif
+    /* timeout in seconds; < 0: without limit. Nanosecond timeouts where the kernel has them (5.11), otherwise
+       milliseconds rounded up: a timer must not fire early. */
+    static int gl_epoll_wait(int ep, struct epoll_event *ev, int max, double timeout, char *no_pwait2) {
+        int n;
+        if (timeout == 0) return epoll_wait(ep, ev, max, 0);
+        if (timeout < 0) return epoll_wait(ep, ev, max, -1);
+        if (!*no_pwait2) {
+            struct { long long sec, nsec; } ts;
+            if (timeout > 1e9) timeout = 1e9;
+            ts.sec = (long long)timeout;
+            ts.nsec = (long long)((timeout - (double)ts.sec) * 1e9) + 1;
+            if (ts.nsec >= 1000000000) { ts.sec++; ts.nsec -= 1000000000; }
+            n = (int)syscall(SYS_epoll_pwait2, ep, ev, max, &ts, NULL, 8);
+            if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+            *no_pwait2 = 1;
+        }
+        if (timeout > 86400) timeout = 86400;
+        return epoll_wait(ep, ev, max, (int)(timeout * 1000) + 1);
+    }
+    static int gl_epoll_ctl(int ep, int op, int fd, unsigned events, uint64_t data) {
+        struct epoll_event e;
+        memset(&e, 0, sizeof e);
+        e.events = events;
+        e.data.u64 = data;
+        return epoll_ctl(ep, op, fd, &e);
+    }
+    static inline uint64_t gl_event_data(struct epoll_event *e) { return e->data.u64; }
+    typedef int (*gl_traverse)(PyObject *, visitproc, void *);
+    typedef int (*gl_clear)(PyObject *);
+    static gl_traverse gl_get_traverse(PyObject *t) { return ((PyTypeObject *)t)->tp_traverse; }
+    static gl_clear gl_get_clear(PyObject *t) { return ((PyTypeObject *)t)->tp_clear; }
+    static void gl_set_gc(PyObject *t, gl_traverse tr, gl_clear cl) {
+        ((PyTypeObject *)t)->tp_traverse = tr;
+        ((PyTypeObject *)t)->tp_clear = cl;
+    }
+    static void gl_set_iter(PyObject *t, iternextfunc next, sendfunc send, unaryfunc await) {
+        PyTypeObject *tp = (PyTypeObject *)t;
+        tp->tp_iternext = next;
+        tp->tp_as_async->am_send = send;
+        if (await) tp->tp_as_async->am_await = await;
+        PyType_Modified(tp);
+    }
+    static void gl_set_dict(PyObject *t, Py_ssize_t offset) {
+        ((PyTypeObject *)t)->tp_dictoffset = offset;
+        PyType_Modified((PyTypeObject *)t);
+    }
+    static PyObject *gl_self(PyObject *o) { Py_INCREF(o); return o; }
+    #define GL_PIECES 64
+    """
+    ctypedef struct epoll_event "struct epoll_event":
+        uint32_t events
+    int gl_epoll_wait(int, epoll_event *, int, double, char *) nogil
+    int gl_epoll_ctl(int, int, int, unsigned, uint64_t)
+    uint64_t gl_event_data(epoll_event *)
+    int epoll_create1(int)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT
+    int c_close "close"(int)
+    ctypedef int (*gl_traverse)(PyObject *, visitproc, void *)
+    ctypedef int (*gl_clear)(PyObject *)
+    gl_traverse gl_get_traverse(object)
+    gl_clear gl_get_clear(object)
+    void gl_set_gc(object, gl_traverse, gl_clear)
+    ctypedef PyObject *(*iternextfunc)(PyObject *)
+    ctypedef int (*sendfunc)(PyObject *, PyObject *, PyObject **)
+    ctypedef PyObject *(*unaryfunc)(PyObject *)
+    void gl_set_iter(object, iternextfunc, sendfunc, unaryfunc)
+    PyObject *gl_self(PyObject *)
+    void gl_set_dict(object, Py_ssize_t)
+    void gl_set_stop(object)
+    void gl_set_error(object)
+    ssize_t c_recv "recv"(int, void *, size_t, int)
+    ssize_t c_send "send"(int, const void *, size_t, int)
+    int c_accept4 "accept4"(int, void *, void *, int)
+    int MSG_NOSIGNAL, MSG_DONTWAIT, SOCK_NONBLOCK, SOCK_CLOEXEC
+    int GL_PIECES
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t c_sendmsg "sendmsg"(int, const msghdr *, int)
+
+COMPILED = True
+RETURNED = object()
+RAISED = object()
+
+#: bits of a watcher's interest and of what arrived
+READ = 1
+WRITE = 2
+
+cdef bint OWN_THREAD_CURRENT = sys.version_info >= (3, 14)
+cdef object CURRENT_TASKS = None if OWN_THREAD_CURRENT else asyncio.tasks._current_tasks
+cdef object SWAP_CURRENT = asyncio.tasks._swap_current_task if OWN_THREAD_CURRENT else None
+
+
+cdef int check_signals() except -1:
+    return PyErr_CheckSignals()
+
+
+cdef class Runnable:
+    """What may stand in the ready queue."""
+
+    cdef int _run(self, LoopBase core) except -1:
+        raise NotImplementedError(type(self).__name__)
+
+
+cdef class LoopBase:
+    """What the parts of a loop share: the ready ring, the heap of deadlines, the pending tasks (held strongly), and
+    which task asyncio was told is running."""
+
+    def __cinit__(self, *args, **kwargs):
+        self._timers = Heap.__new__(Heap)
+
+    def __dealloc__(self):
+        loop_clear_ring(self)
+        loop_clear_held(self)
+        PyMem_Free(self.ring.buf)
+        PyMem_Free(self.held)
+        Py_XDECREF(self.handed)
+
+    cdef int _publish(self, object task) except -1:
+        """Tell asyncio that `task` runs now (asyncio.current_task)."""
+        if OWN_THREAD_CURRENT:
+            SWAP_CURRENT(self, task)
+        else:
+            PyDict_SetItem(CURRENT_TASKS, self, task)
+        self._published = task
+        return 0
+
+    cdef int _unpublish(self) except -1:
+        """Tell asyncio that none of our tasks runs now."""
+        self._published = None
+        if OWN_THREAD_CURRENT:
+            SWAP_CURRENT(self, None)
+        elif PyDict_GetItemWithError(CURRENT_TASKS, self) != NULL:
+            PyDict_DelItem(CURRENT_TASKS, self)
+        return 0
+
+    cdef object _swap_published(self, object task):
+        """Tell asyncio that `task` (or None) runs; returns what ran before, ours or a foreign one."""
+        cdef PyObject *item
+        cdef object before = None
+        if OWN_THREAD_CURRENT:
+            before = SWAP_CURRENT(self, task)
+        else:
+            item = PyDict_GetItemWithError(CURRENT_TASKS, self)
+            if item != NULL:
+                before = <object>item
+            if task is not None:
+                PyDict_SetItem(CURRENT_TASKS, self, task)
+            elif item != NULL:
+                PyDict_DelItem(CURRENT_TASKS, self)
+        self._published = task
+        return before
+
+    cdef int _hold(self, FutureBase task) except -1:
+        """Keep a pending task alive."""
+        cdef Py_ssize_t room
+        cdef void *p
+        if self.held_n == self.held_room:
+            room = self.held_room * 2 if self.held_room else 16
+            p = PyMem_Realloc(self.held, room * sizeof(PyObject *))
+            if p == NULL:
+                raise MemoryError
+            self.held = <PyObject **>p
+            self.held_room = room
+        Py_INCREF(task)
+        self.held[self.held_n] = <PyObject *>task
+        task._slot = self.held_n
+        self.held_n += 1
+        return 0
+
+    cdef int _release(self, FutureBase task) except -1:
+        """Let go of a task that `_hold` kept; nothing if it isn't kept."""
+        cdef Py_ssize_t i = task._slot
+        if i < 0:
+            return 0
+        task._slot = -1
+        self.held_n -= 1
+        if i != self.held_n:
+            self.held[i] = self.held[self.held_n]
+            (<FutureBase>self.held[i])._slot = i
+        Py_DECREF(task)
+        return 0
+
+    cdef list _held_tasks(self):
+        cdef Py_ssize_t i
+        return [<object>self.held[i] for i in range(self.held_n)]
+
+    cdef int _drop_held(self) except -1:
+        loop_clear_held(self)
+        return 0
+
+    cdef int _soon(self, object callback, object arg, object context) except -1:
+        """callback(arg) in `context`, at its place in the ready queue."""
+        raise NotImplementedError
+
+    cdef int _callback_failed(self, object handle, object error) except -1:
+        raise NotImplementedError
+
+    def _clear_ready(self):
+        loop_clear_ring(self)
+
+
+cdef void loop_clear_ring(LoopBase self) noexcept:
+    cdef PyObject *o
+    while self.ring.tail != self.ring.head:
+        o = gl_ring_pop(&self.ring)
+        Py_XDECREF(o)
+
+cdef void loop_clear_held(LoopBase self) noexcept:
+    cdef FutureBase task
+    while self.held_n:
+        self.held_n -= 1
+        task = <FutureBase>self.held[self.held_n]
+        task._slot = -1
+        Py_DECREF(task)
+
+cdef gl_traverse loop_traverse_fields = gl_get_traverse(LoopBase)
+cdef gl_clear loop_clear_fields = gl_get_clear(LoopBase)
+
+cdef int loop_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
+    cdef LoopBase self = <LoopBase>o
+    cdef size_t i
+    cdef Py_ssize_t k
+    cdef int r
+    i = self.ring.head
+    while i != self.ring.tail:
+        r = visit(self.ring.buf[i & self.ring.mask], arg)
+        if r:
+            return r
+        i += 1
+    for k in range(self.held_n):
+        r = visit(self.held[k], arg)
+        if r:
+            return r
+    if self.handed != NULL:
+        r = visit(self.handed, arg)
+        if r:
+            return r
+    return loop_traverse_fields(o, visit, arg)
+
+cdef int loop_clear(PyObject *o) noexcept:
+    loop_clear_ring(<LoopBase>o)
+    loop_clear_held(<LoopBase>o)
+    return loop_clear_fields(o)
+
+gl_set_gc(LoopBase, loop_traverse, loop_clear)
+
+
+# ---- deadlines: a 4-ary heap, the entry's place kept in its handle, so that a cancel removes it at once ----
+
+cdef class HandleBase(Runnable):
+    pass
+
+cdef inline bint before(Entry *a, Entry *b) noexcept:
+    return a.when < b.when or (a.when == b.when and a.seq < b.seq)
+
+cdef inline void place(Heap heap, Py_ssize_t i, Entry *e) noexcept:
+    heap.entries[i] = e[0]
+    (<HandleBase>e.handle)._index = i
+
+cdef void sift_up(Heap heap, Py_ssize_t i) noexcept:
+    cdef Entry e = heap.entries[i]
+    cdef Py_ssize_t parent
+    while i > 0:
+        parent = (i - 1) >> 2
+        if not before(&e, &heap.entries[parent]):
+            break
+        place(heap, i, &heap.entries[parent])
+        i = parent
+    place(heap, i, &e)
+
+cdef void sift_down(Heap heap, Py_ssize_t i) noexcept:
+    cdef Entry e = heap.entries[i]
+    cdef Py_ssize_t n = heap.n, child, k, least
+    while True:
+        child = (i << 2) + 1
+        if child >= n:
+            break
+        least = child
+        for k in range(child + 1, min(child + 4, n)):
+            if before(&heap.entries[k], &heap.entries[least]):
+                least = k
+        if not before(&heap.entries[least], &e):
+            break
+        place(heap, i, &heap.entries[least])
+        i = least
+    place(heap, i, &e)
+
+@cython.final
+cdef class Heap:
+    """Handles by deadline, the earliest first, first come first served among equals. Owns its handles."""
+
+    def __dealloc__(self):
+        self.clear()
+        PyMem_Free(self.entries)
+
+    cdef int push(self, HandleBase handle) except -1:
+        cdef Py_ssize_t room
+        cdef void *p
+        if self.n == self.room:
+            room = self.room * 2 if self.room else 64
+            p = PyMem_Realloc(self.entries, room * sizeof(Entry))
+            if p == NULL:
+                raise MemoryError
+            self.entries = <Entry *>p
+            self.room = room
+        Py_INCREF(handle)
+        self.seq += 1
+        self.entries[self.n].when = handle._when
+        self.entries[self.n].seq = self.seq
+        self.entries[self.n].handle = <PyObject *>handle
+        self.n += 1
+        sift_up(self, self.n - 1)
+        return 0
+
+    cdef int remove(self, HandleBase handle) except -1:
+        cdef Py_ssize_t i = handle._index
+        cdef Entry e
+        if i < 0:
+            return 0
+        handle._index = -1
+        self.n -= 1
+        if i != self.n:
+            e = self.entries[self.n]
+            place(self, i, &e)
+            if i > 0 and before(&e, &self.entries[(i - 1) >> 2]):
+                sift_up(self, i)
+            else:
+                sift_down(self, i)
+        Py_DECREF(handle)
+        return 0
+
+    cdef HandleBase pop_due(self, double now):
+        """The earliest handle if it is due at `now`, else None."""
+        cdef HandleBase handle
+        if self.n and self.entries[0].when <= now:
+            handle = <HandleBase>self.entries[0].handle
+            self.remove(handle)
+            return handle
+        return None
+
+    cdef list handles(self):
+        cdef Py_ssize_t i
+        return [<object>self.entries[i].handle for i in range(self.n)]
+
+    cdef int clear(self) except -1:
+        cdef HandleBase handle
+        while self.n:
+            self.n -= 1
+            handle = <HandleBase>self.entries[self.n].handle
+            handle._index = -1
+            Py_DECREF(handle)
+        return 0
+
+
+# ---- awaitables ----
+
+cdef class FutureBase(Runnable):
+    """A future's state and its type slots: awaiting one costs no object. `await future` iterates the future itself;
+    `iter(future)` and `future.__await__()` give a FutureIter, so that a future never looks like a coroutine."""
+
+    def __cinit__(self, *args, **kwargs):
+        self._slot = -1
+
+    def __await__(self):
+        return _new_iter(self)
+
+    def __iter__(self):
+        return _new_iter(self)
+
+    cdef object _failure(self):
+        """The exception that a finished future ended with, marked as retrieved; None where it has a result."""
+        raise NotImplementedError
+
+    def __dealloc__(self):
+        Py_XDECREF(self.attributes)
+
+cdef FutureBase _probe = FutureBase.__new__(FutureBase)
+
+cdef PyObject *future_next(PyObject *o) noexcept:
+    cdef FutureBase self = <FutureBase>o
+    if self._st == 0:
+        self._blocking = True
+        Py_INCREF(self)
+        return o
+    if self._st == 2 and self._error is None:
+        gl_set_stop(self._value)
+        return NULL
+    try:
+        error = self._failure()
+    except BaseException as e:
+        error = e
+    gl_set_error(error)
+    return NULL
+
+cdef int future_send(PyObject *o, PyObject *value, PyObject **result) noexcept:
+    cdef FutureBase self = <FutureBase>o
+    if self._st == 0:
+        self._blocking = True
+        Py_INCREF(self)
+        result[0] = o
+        return 1
+    if self._st == 2 and self._error is None:
+        Py_INCREF(self._value)
+        result[0] = <PyObject *>self._value
+        return 0
+    try:
+        error = self._failure()
+    except BaseException as e:
+        error = e
+    gl_set_error(error)
+    result[0] = NULL
+    return -1
+
+gl_set_iter(FutureBase, future_next, future_send, gl_self)
+
+# Attributes that users set on a future live in a dict made at the first of them.
+
+cdef gl_traverse future_traverse_fields = gl_get_traverse(FutureBase)
+cdef gl_clear future_clear_fields = gl_get_clear(FutureBase)
+
+cdef int future_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
+    cdef FutureBase self = <FutureBase>o
+    cdef int r
+    if self.attributes != NULL:
+        r = visit(self.attributes, arg)
+        if r:
+            return r
+    return future_traverse_fields(o, visit, arg)
+
+cdef int future_clear(PyObject *o) noexcept:
+    cdef FutureBase self = <FutureBase>o
+    cdef PyObject *attributes = self.attributes
+    self.attributes = NULL
+    Py_XDECREF(attributes)
+    return future_clear_fields(o)
+
+gl_set_gc(FutureBase, future_traverse, future_clear)
+gl_set_dict(FutureBase, <char *>&(<FutureBase>_probe).attributes - <char *><PyObject *>_probe)
+
+
+cdef FutureIter _new_iter(FutureBase future):
+    cdef FutureIter it = FutureIter.__new__(FutureIter)
+    it._future = future
+    return it
+
+@cython.final
+cdef class FutureIter:
+    """What `iter(future)` gives: a generator's face over one wait."""
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        cdef FutureBase future = self._future
+        if future is None:
+            raise StopIteration
+        if future._st == 0:
+            if self._started:
+                raise RuntimeError("await wasn't used with future")
+            self._started = True
+            future._blocking = True
+            return future
+        self._future = None
+        error = future._failure()
+        if error is not None:
+            raise error
+        raise StopIteration(future._value)
+
+    def throw(self, type, value=None, traceback=None):
+        self._future = None
+        raise as_exception(type, value, traceback)
+
+    def close(self):
+        self._future = None
+
+
+cdef as_exception(type_, value, traceback):
+    """The exception that generator.throw(type, value, traceback) means."""
+    if traceback is not None and not isinstance(traceback, TracebackType):
+        raise TypeError('throw() third argument must be a traceback object')
+    if isinstance(type_, type) and issubclass(type_, BaseException):
+        if isinstance(value, type_):
+            exc = value
+        elif value is None:
+            exc = type_()
+        elif isinstance(value, tuple):
+            exc = type_(*value)
+        else:
+            exc = type_(value)
+    elif isinstance(type_, BaseException):
+        if value is not None:
+            raise TypeError('instance exception may not have a separate value')
+        exc = type_
+    else:
+        raise TypeError('exceptions must be classes or instances deriving from BaseException, '
+                        f'not {type(type_).__name__}')
+    if traceback is not None:
+        exc.__traceback__ = traceback
+    return exc
+
+from types import TracebackType
+
+
+cdef enum:
+    NEW = 0
+    WAITING = 1
+    DONE = 2
+
+cdef class Op:
+    """One awaitable operation with a coroutine's face (send, throw, close), which costs no frame.
+
+    `_begin` runs at the first send, `_wake` when the future waited for is done (exc None) or when an exception comes
+    in at the wait (the future's own, its cancellation, or one thrown in). Each returns the future to wait for next,
+    or None when the operation is done, its result in `_value`; or raises. While `_wake` runs, `_future` is still the
+    future that was waited for.
+    """
+
+    cdef object _begin(self):
+        raise NotImplementedError
+
+    cdef object _wake(self, object exc):
+        if exc is not None:
+            raise exc
+        if isinstance(self._future, FutureBase):
+            self._value = (<FutureBase>self._future)._value
+        else:
+            self._value = self._future.result()
+        return None
+
+    cdef object _settle(self, object future):
+        """Note the future to wait for; returns it marked as blocking, or None when done."""
+        if future is None:
+            self._phase = DONE
+            self._future = None
+            return None
+        self._phase = WAITING
+        self._future = future
+        if isinstance(future, FutureBase):
+            (<FutureBase>future)._blocking = True
+        else:
+            future._asyncio_future_blocking = True
+        return future
+
+    cdef object _step(self):
+        cdef FutureBase future
+        cdef object exc
+        if self._phase == WAITING:
+            if isinstance(self._future, FutureBase):
+                future = <FutureBase>self._future
+                if future._st == 0:
+                    raise RuntimeError("await wasn't used with future")
+                exc = None
+                if future._st != 2 or future._error is not None:
+                    exc = future._failure()
+            else:
+                exc = None
+                try:
+                    self._future.result()
+                except BaseException as e:
+                    exc = e
+            self._phase = DONE
+            return self._settle(self._wake(exc))
+        if self._phase == DONE:
+            raise RuntimeError('cannot reuse already awaited coroutine')
+        self._phase = DONE
+        return self._settle(self._begin())
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def send(self, value):
+        future = self._step()
+        if future is None:
+            value = self._value
+            self._value = None
+            raise StopIteration(value)
+        return future
+
+    def throw(self, type, value=None, traceback=None):
+        exc = as_exception(type, value, traceback)
+        if self._phase == DONE:
+            raise RuntimeError('cannot reuse already awaited coroutine')
+        if self._phase == NEW:
+            self._phase = DONE
+            raise exc
+        self._phase = DONE
+        future = self._settle(self._wake(exc))
+        if future is None:
+            value = self._value
+            self._value = None
+            raise StopIteration(value)
+        return future
+
+    def close(self):
+        if self._phase == WAITING:
+            self._phase = DONE
+            try:
+                future = self._wake(GeneratorExit())
+            except (GeneratorExit, StopIteration):
+                future = None
+            finally:
+                self._future = None
+            if future is not None:
+                raise RuntimeError('coroutine ignored GeneratorExit')
+        self._phase = DONE
+
+    def __del__(self):
+        if self._phase == WAITING:
+            self.close()
+        elif self._phase == NEW:
+            warnings.warn(f"coroutine '{type(self).__qualname__}' was never awaited", RuntimeWarning, source=self)
+
+    @property
+    def cr_await(self):
+        return self._future
+
+    @property
+    def cr_running(self):
+        return False
+
+    @property
+    def __name__(self):
+        return type(self).__name__
+
+    @property
+    def __qualname__(self):
+        return type(self).__qualname__
+
+cdef PyObject *op_next(PyObject *o) noexcept:
+    cdef Op self = <Op>o
+    try:
+        future = self._step()
+    except BaseException as e:
+        gl_set_error(e)
+        return NULL
+    if future is None:
+        value = self._value
+        self._value = None
+        gl_set_stop(value)
+        return NULL
+    Py_INCREF(future)
+    return <PyObject *>future
+
+cdef int op_send(PyObject *o, PyObject *sent, PyObject **result) noexcept:
+    cdef Op self = <Op>o
+    try:
+        future = self._step()
+    except BaseException as e:
+        gl_set_error(e)
+        result[0] = NULL
+        return -1
+    if future is None:
+        value = self._value
+        self._value = None
+        Py_INCREF(value)
+        result[0] = <PyObject *>value
+        return 0
+    Py_INCREF(future)
+    result[0] = <PyObject *>future
+    return 1
+
+gl_set_iter(Op, op_next, op_send, gl_self)
+
+
+# ---- descriptors ----
+
+cdef class Watcher(Runnable):
+    """What a poller reports to: one descriptor, the events it wants, the events that came since its last run. When
+    events come it takes a place in the ready queue, so that all work of a turn runs in one order."""
+
+    cdef int _ready(self, int events) except -1:
+        self._arrived |= events
+        if not self._queued:
+            self._queued = True
+            self._core._push(self)
+        return 0
+
+    cdef int _want(self, int events) except -1:
+        """Watch for exactly these events from now on (0: none)."""
+        cdef int now = self._interest
+        if events == now:
+            return 0
+        if events == 0:
+            self._interest = 0
+            self._poller.unregister(self._fd)
+        elif now == 0:
+            self._poller.register(self._fd, self, events)
+            self._interest = events
+        else:
+            self._poller.modify(self._fd, self, events)
+            self._interest = events
+        return 0
+
+
+cdef class Poller:
+    cpdef open(self, LoopBase loop):
+        raise NotImplementedError
+    cpdef register(self, int fd, Watcher watcher, int events):
+        raise NotImplementedError
+    cpdef modify(self, int fd, Watcher watcher, int events):
+        raise NotImplementedError
+    cpdef unregister(self, int fd):
+        raise NotImplementedError
+    cpdef wait(self, double timeout):
+        raise NotImplementedError
+    cpdef close(self):
+        raise NotImplementedError
+
+
+cdef enum:
+    MAX_EVENTS = 256
+
+@cython.final
+cdef class EpollPoller(Poller):
+    """Level-triggered epoll. The table, by descriptor, owns its watchers; the kernel is given descriptor and
+    generation, never a pointer, so that a late event of a descriptor closed behind our back finds nothing."""
+
+    def __cinit__(self):
+        self.epfd = -1
+
+    def __dealloc__(self):
+        poller_clear_table(self)
+        PyMem_Free(self.table)
+        if self.epfd >= 0:
+            c_close(self.epfd)
+
+    cpdef open(self, LoopBase loop):
+        self.loop = loop
+        self.epfd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epfd < 0:
+            PyErr_SetFromErrno(OSError)
+
+    cdef int _control(self, int op, int fd, int events) except? -2:
+        cdef unsigned mask = 0
+        if events & 1:
+            mask |= EPOLLIN
+        if events & 2:
+            mask |= EPOLLOUT
+        if gl_epoll_ctl(self.epfd, op, fd, mask, <uint64_t>fd | (<uint64_t>self.table[fd].generation << 32)) < 0:
+            return errno
+        return 0
+
+    cpdef register(self, int fd, Watcher watcher, int events):
+        cdef Py_ssize_t room
+        cdef void *p
+        cdef int err
+        cdef PyObject *old
+        if fd < 0:
+            raise ValueError(f'Invalid file descriptor: {fd}')
+        if fd >= self.room:
+            room = max(64, self.room)
+            while room <= fd:
+                room *= 2
+            p = PyMem_Realloc(self.table, room * sizeof(Registered))
+            if p == NULL:
+                raise MemoryError
+            self.table = <Registered *>p
+            memset(self.table + self.room, 0, (room - self.room) * sizeof(Registered))
+            self.room = room
+        self.table[fd].generation += 1
+        err = self._control(EPOLL_CTL_ADD, fd, events)
+        if err == EEXIST:
+            err = self._control(EPOLL_CTL_MOD, fd, events)
+        if err:
+            raise OSError(err, error_text(err))
+        old = self.table[fd].watcher
+        Py_INCREF(watcher)
+        self.table[fd].watcher = <PyObject *>watcher
+        self.table[fd].events = events
+        Py_XDECREF(old)
+
+    cpdef modify(self, int fd, Watcher watcher, int events):
+        cdef int err = self._control(EPOLL_CTL_MOD, fd, events)
+        if err == ENOENT:
+            err = self._control(EPOLL_CTL_ADD, fd, events)
+        if err:
+            raise OSError(err, error_text(err))
+        self.table[fd].events = events
+
+    cpdef unregister(self, int fd):
+        """Forget a descriptor. One that was closed already has left the kernel's set by itself: no error."""
+        cdef PyObject *old
+        if fd < 0 or fd >= self.room or self.table[fd].watcher == NULL:
+            return
+        gl_epoll_ctl(self.epfd, EPOLL_CTL_DEL, fd, 0, 0)
+        old = self.table[fd].watcher
+        self.table[fd].watcher = NULL
+        self.table[fd].events = 0
+        Py_XDECREF(old)
+
+    cpdef wait(self, double timeout):
+        cdef epoll_event events[MAX_EVENTS]
+        cdef char no_pwait2 = self.no_pwait2
+        cdef int n, i, fd, got, err
+        cdef uint32_t flags
+        cdef uint64_t data
+        cdef int ep = self.epfd
+        if timeout == 0:
+            n = gl_epoll_wait(ep, events, MAX_EVENTS, 0, &no_pwait2)
+        else:
+            with nogil:
+                n = gl_epoll_wait(ep, events, MAX_EVENTS, timeout, &no_pwait2)
+            self.no_pwait2 = no_pwait2
+        if n < 0:
+            err = errno
+            PyErr_CheckSignals()
+            if err != EINTR:
+                raise OSError(err, error_text(err))
+            return
+        for i in range(n):
+            data = gl_event_data(&events[i])
+            fd = <int>(data & 0xffffffff)
+            if fd >= self.room or self.table[fd].watcher == NULL:
+                continue
+            if self.table[fd].generation != <uint32_t>(data >> 32):
+                continue
+            flags = events[i].events
+            got = 0
+            if flags & ~EPOLLOUT:
+                got |= 1
+            if flags & ~EPOLLIN:
+                got |= 2
+            got &= self.table[fd].events
+            if got:
+                (<Watcher>self.table[fd].watcher)._ready(got)
+
+    cpdef close(self):
+        poller_clear_table(self)
+        self.loop = None
+        if self.epfd >= 0:
+            c_close(self.epfd)
+            self.epfd = -1
+
+    def fileno(self):
+        return self.epfd
+
+cdef void poller_clear_table(EpollPoller self) noexcept:
+    cdef Py_ssize_t fd
+    cdef PyObject *old
+    for fd in range(self.room):
+        old = self.table[fd].watcher
+        self.table[fd].watcher = NULL
+        self.table[fd].events = 0
+        Py_XDECREF(old)
+
+cdef gl_traverse poller_traverse_fields = gl_get_traverse(EpollPoller)
+cdef gl_clear poller_clear_fields = gl_get_clear(EpollPoller)
+
+cdef int poller_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
+    cdef EpollPoller self = <EpollPoller>o
+    cdef Py_ssize_t fd
+    cdef int r
+    for fd in range(self.room):
+        if self.table[fd].watcher != NULL:
+            r = visit(self.table[fd].watcher, arg)
+            if r:
+                return r
+    return poller_traverse_fields(o, visit, arg)
+
+cdef int poller_clear(PyObject *o) noexcept:
+    poller_clear_table(<EpollPoller>o)
+    return poller_clear_fields(o)
+
+gl_set_gc(EpollPoller, poller_traverse, poller_clear)
+
+
+cdef error_text(int err):
+    import os
+    return os.strerror(err)
+
+
+# ---- sockets: never block, whatever the socket's own mode ----
+
+cdef enum:
+    SMALL = 16384
+
+cdef object recv(int fd, Py_ssize_t size):
+    """Up to `size` bytes; b'' at the end of the stream; None where nothing is there yet."""
+    cdef char small[SMALL]
+    cdef ssize_t n
+    cdef PyObject *o
+    while True:
+        if size <= SMALL:
+            n = c_recv(fd, small, size, MSG_DONTWAIT)
+            if n >= 0:
+                return PyBytes_FromStringAndSize(small, n)
+        else:
+            o = raw_bytes(NULL, size)
+            n = c_recv(fd, PyBytes_AS_STRING(<object>o), size, MSG_DONTWAIT)
+            if n >= 0:
+                if n != size:
+                    _PyBytes_Resize(&o, n)
+                return _owned(o)
+            Py_DECREF(<object>o)
+        if errno == EAGAIN:
+            return None
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+        PyErr_CheckSignals()
+
+
+cdef Py_ssize_t recv_into(int fd, object buffer) except -2:
+    """Bytes received into the writable buffer; 0 at the end of the stream; -1 where nothing is there yet."""
+    cdef Py_buffer view
+    cdef ssize_t n
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        while True:
+            n = c_recv(fd, view.buf, view.len, MSG_DONTWAIT)
+            if n >= 0:
+                return n
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2:
+    """Bytes of data[offset:] that the kernel took; -1 where it takes none now."""
+    cdef Py_buffer view
+    cdef ssize_t n
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            n = c_send(fd, <char *>view.buf + offset, view.len - offset, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if n >= 0:
+                return n
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2:
+    """Bytes that the kernel took of the first 64 pieces, the first from `offset`; -1 where it takes none now."""
+    cdef Py_buffer views[64]
+    cdef iovec vec[64]
+    cdef msghdr message
+    cdef ssize_t n
+    cdef int held = 0, i
+    memset(&message, 0, sizeof(message))
+    try:
+        for piece in pieces:
+            if held == 64:
+                break
+            PyObject_GetBuffer(piece, &views[held], PyBUF_SIMPLE)
+            vec[held].iov_base = views[held].buf
+            vec[held].iov_len = views[held].len
+            held += 1
+        if held:
+            vec[0].iov_base = <char *>vec[0].iov_base + offset
+            vec[0].iov_len -= offset
+        message.msg_iov = vec
+        message.msg_iovlen = held
+        while True:
+            n = c_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if n >= 0:
+                return n
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+    finally:
+        for i in range(held):
+            PyBuffer_Release(&views[i])
+
+
+cdef int accept(int fd) except -2:
+    """A new connection's descriptor, non-blocking and close-on-exec; -1 where none waits."""
+    cdef int n
+    while True:
+        n = c_accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if n >= 0:
+            return n
+        if errno == EAGAIN:
+            return -1
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+        PyErr_CheckSignals()

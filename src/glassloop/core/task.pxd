@@ -1,0 +1,53 @@
+cimport cython
+from glassloop.core cimport leaf as _leaf
+from glassloop.core.leaf cimport LoopBase, Runnable
+from glassloop.core.future cimport Future, Listener
+
+cdef int PENDING
+cdef int CANCELLED
+cdef int FINISHED
+cdef object _RETURNED
+cdef object _RAISED
+cdef object CancelledError
+cdef object CoroutineType
+cdef object _next_number
+
+@cython.final
+cdef class _Throw(Runnable):
+    cdef Task _task
+    cdef object _exception
+
+cdef class Task(Future):
+    cdef object _coro
+    cdef object _context
+    cdef object _waits
+    cdef object _name
+    cdef bint _must
+    cdef public bint _log_destroy_pending
+    cdef int _cancels
+
+    @cython.final
+    cdef int _setup(self, object coro, object name, object context) except -1
+    cdef int _run(self, LoopBase core) except -1
+    @cython.final
+    cdef int _start_eagerly(self, LoopBase core) except -1
+    @cython.final
+    @cython.locals(future=Future)
+    cdef int _stepped(self, LoopBase core, object res) except -1
+    @cython.final
+    cdef int _throw(self, LoopBase core, object exception) except -1
+    @cython.final
+    @cython.locals(throw=_Throw)
+    cdef int _reject(self, LoopBase core, str message) except -1
+    @cython.final
+    cdef int _wait_foreign(self, LoopBase core, object res) except -1
+    @cython.final
+    cdef int _ended(self, LoopBase core, object value) except -1
+    @cython.final
+    cdef int _broke(self, LoopBase core, object error) except -1
+    @cython.final
+    @cython.locals(task=Task)
+    cdef bint _cancel_task(self, object message) except -1
+
+@cython.locals(task=Task)
+cdef Task new_task(LoopBase core, object coro, object name, object context)

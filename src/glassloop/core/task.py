@@ -1,0 +1,311 @@
+"""Task: drives a coroutine, one step per place in the ready queue.
+
+The task itself stands in the ready queue: there is no handle per step. A step sends None into the coroutine inside the
+task's context and looks at what came back:
+
+- a pending future of the same loop: the task sits down in its waiter slot;
+- None (a bare yield, sleep(0)): it goes to the end of the ready queue;
+- a foreign future (asyncio's own, or any object that keeps the `_asyncio_future_blocking` protocol): a callback wakes it;
+- a return or an exception: the task is settled;
+- anything else is thrown back in as the RuntimeError that asyncio raises.
+
+Invariants: a pending task is held strongly by its loop until it is done (asyncio holds it weakly, and loses tasks that
+nobody else references). asyncio.current_task() names the task during its step; it is told only when the task changes,
+and whatever is no task of ours withdraws it before it runs. Cancellation goes down a chain of awaiting tasks in a loop,
+not by recursion.
+"""
+import asyncio
+import sys
+from asyncio import base_tasks, format_helpers
+from inspect import isgenerator
+from itertools import count
+from types import CoroutineType
+
+from . import leaf as _leaf
+from .future import Future, Listener
+from .leaf import LoopBase, Runnable
+
+CancelledError = asyncio.CancelledError
+
+PENDING = 0
+CANCELLED = 1
+FINISHED = 2
+
+_RETURNED = _leaf.RETURNED
+_RAISED = _leaf.RAISED
+_next_number = count(1).__next__
+
+
+class _Throw(Runnable):
+    """The ready queue's entry for an exception to be thrown into a task."""
+
+    __slots__ = ('_task', '_exception')
+
+    def _run(self, core):
+        return self._task._throw(core, self._exception)
+
+
+class Task(Future):
+    """A coroutine that runs on the loop. See asyncio.Task.
+
+    coro: a coroutine (or an object with its face). loop: the event loop, the current one by default. name: any object,
+    str() of which is the name. context: the contextvars.Context to run in, a copy of the current one by default.
+    eager_start: run the first step at once; the loop must be running.
+    """
+
+    __slots__ = ('_coro', '_context', '_waits', '_name', '_must', '_log_destroy_pending', '_cancels')
+
+    def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
+        self._waits = None
+        self._must = False
+        self._cancels = 0
+        self._log_destroy_pending = False
+        if loop is None:
+            loop = asyncio.get_event_loop()
+        self._attach(loop)
+        if loop.get_debug():
+            self._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+        self._coro = self._name = self._context = None
+        if not asyncio.iscoroutine(coro):
+            raise TypeError(f'a coroutine was expected, got {coro!r}')
+        if not isinstance(loop, LoopBase):
+            raise TypeError(f"a glassloop Task runs on a glassloop loop, got {loop!r}: use that loop's create_task()")
+        self._setup(coro, name, context)
+        core = self._core
+        if eager_start and loop.is_running():
+            self._start_eagerly(core)
+        else:
+            core._hold(self)
+            core._push(self)
+
+    def _setup(self, coro, name, context):
+        self._coro = coro
+        self._context = _leaf.copy_context() if context is None else context
+        self._waits = None
+        self._must = False
+        self._cancels = 0
+        self._log_destroy_pending = True
+        self._name = _next_number() if name is None else str(name)
+        return 0
+
+    def __del__(self):
+        if self._st == PENDING and self._log_destroy_pending:
+            context = {'task': self, 'message': 'Task was destroyed but it is pending!'}
+            if self._source_traceback:
+                context['source_traceback'] = self._source_traceback
+            self._loop.call_exception_handler(context)
+        Future.__del__(self)
+
+    # ---- seen by asyncio and anyio ----
+
+    @property
+    def __class__(self):
+        return asyncio.Task
+
+    @property
+    def _fut_waiter(self):
+        return self._waits
+
+    @property
+    def _must_cancel(self):
+        return self._must
+
+    @property
+    def _num_cancels_requested(self):
+        return self._cancels
+
+    def __repr__(self):
+        return f'<{type(self).__name__} {" ".join(base_tasks._task_repr_info(self))}>'
+
+    # ---- the public face ----
+
+    def get_coro(self):
+        """The coroutine that the task drives."""
+        return self._coro
+
+    def get_context(self):
+        """The contextvars.Context that the coroutine runs in."""
+        return self._context
+
+    def get_name(self):
+        """The task's name (str)."""
+        name = self._name
+        if type(name) is int:
+            name = self._name = f'Task-{name}'
+        return name
+
+    def set_name(self, value):
+        """Rename the task to str(value)."""
+        self._name = str(value)
+
+    def set_result(self, result):
+        """Not for tasks: raises RuntimeError."""
+        raise RuntimeError('Task does not support set_result operation')
+
+    def set_exception(self, exception):
+        """Not for tasks: raises RuntimeError."""
+        raise RuntimeError('Task does not support set_exception operation')
+
+    def get_stack(self, *, limit=None):
+        """The stack frames where the coroutine is suspended, or of its exception's traceback."""
+        return base_tasks._task_get_stack(self, limit)
+
+    def print_stack(self, *, limit=None, file=None):
+        """Print the stack or traceback of the task (to sys.stderr by default)."""
+        return base_tasks._task_print_stack(self, limit, file)
+
+    def cancelling(self):
+        """The number of cancellations requested and not taken back."""
+        return self._cancels
+
+    def uncancel(self):
+        """Take back one request; at none, a cancellation that was not delivered yet is taken back as well. Returns the
+        number that remains."""
+        if self._cancels > 0:
+            self._cancels -= 1
+            if self._cancels == 0:
+                self._must = False
+        return self._cancels
+
+    def cancel(self, msg=None):
+        """Request cancellation: CancelledError is raised in the coroutine at its await. False if the task is done."""
+        return self._cancel_task(msg)
+
+    def _cancel_task(self, message):
+        task = self
+        while True:
+            task._log_tb = False
+            if task._st != PENDING:
+                return False
+            task._cancels += 1
+            waits = task._waits
+            if waits is not None:
+                if type(waits) is Task and waits._st == PENDING:
+                    task = waits
+                    continue
+                if waits.cancel(msg=message):
+                    return True
+            # either not waiting, or what it waits for can't be cancelled any more: at the next step then
+            task._must = True
+            task._message = message
+            return True
+
+    # ---- a step ----
+
+    def _run(self, core):
+        if self._st != PENDING:
+            return Future._run(self, core)
+        if self._must:
+            self._must = False
+            return self._throw(core, self._cancelled_error())
+        self._waits = None
+        if core._published is not self:
+            core._publish(self)
+        return self._stepped(core, _leaf.step(core, self._context, self._coro))
+
+    def _throw(self, core, exception):
+        if self._st != PENDING:
+            return 0
+        if self._must:
+            if not isinstance(exception, CancelledError):
+                exception = self._cancelled_error()
+            self._must = False
+        self._waits = None
+        if core._published is not self:
+            core._publish(self)
+        return self._stepped(core, _leaf.throw(core, self._context, self._coro, exception))
+
+    def _stepped(self, core, res):
+        if res is None:
+            return core._push(self)
+        if type(res) is Future or type(res) is Task:
+            future = res
+            if future._blocking and future._core is core and future is not self:
+                future._blocking = False
+                self._waits = future
+                if future._st != PENDING:
+                    core._push(self)
+                elif future._waiter is None and future._cbs is None:
+                    future._waiter = self
+                    future._listened = False
+                else:
+                    future._wait(self)
+                if self._must and future.cancel(msg=self._message):
+                    self._must = False
+                return 0
+        elif res is _RETURNED:
+            return self._ended(core, core._take())
+        elif res is _RAISED:
+            return self._broke(core, core._take())
+        return self._wait_foreign(core, res)
+
+    def _ended(self, core, value):
+        core._release(self)
+        if self._must:
+            self._must = False
+            self._cancel(self._message)
+            return 0
+        return self._finish(value)
+
+    def _broke(self, core, error):
+        core._release(self)
+        if isinstance(error, CancelledError):
+            self._error = error
+            self._cancel(self._message)
+            return 0
+        self._fail(error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        return 0
+
+    def _wait_foreign(self, core, res):
+        blocking = getattr(res, '_asyncio_future_blocking', None)
+        if blocking is None:
+            if isgenerator(res):
+                return self._reject(core, f'yield was used instead of yield from for generator in task {self!r} '
+                                          f'with {res!r}')
+            return self._reject(core, f'Task got bad yield: {res!r}')
+        if asyncio.futures._get_loop(res) is not self._loop:
+            return self._reject(core, f'Task {self!r} got Future {res!r} attached to a different loop')
+        if not blocking:
+            return self._reject(core, f'yield was used instead of yield from in task {self!r} with {res!r}')
+        if res is self:
+            return self._reject(core, f'Task cannot await on itself: {self!r}')
+        res._asyncio_future_blocking = False
+        # the callback runs in a context of its own: the step enters the task's
+        res.add_done_callback(self._wakeup, context=_leaf.copy_context())
+        self._waits = res
+        if self._must and res.cancel(msg=self._message):
+            self._must = False
+        return 0
+
+    def _reject(self, core, message):
+        throw = _Throw.__new__(_Throw)
+        throw._task = self
+        throw._exception = RuntimeError(message)
+        return core._push(throw)
+
+    def _wakeup(self, future):
+        """A foreign future is done: step now, as asyncio's tasks do."""
+        core = self._core
+        if self._st == PENDING:
+            self._run(core)
+
+    def _start_eagerly(self, core):
+        core._hold(self)
+        before = core._swap_published(self)
+        try:
+            self._stepped(core, _leaf.step(core, self._context, self._coro))
+        finally:
+            core._swap_published(before)
+        return 0
+
+
+def new_task(core, coro, name, context):
+    """A task of a glassloop loop, not started yet: what Task(coro, loop=core) makes, without the checks."""
+    task = Task.__new__(Task)
+    task._attach(core)
+    task._setup(coro, name, context)
+    if core._debug:
+        task._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+    return task
