@@ -76,7 +76,7 @@ def _describe(handle):
     if handle._callback is not None:
         info.append(format_helpers._format_callback_source(handle._callback, handle._args or ()))
     if handle._source_traceback:
-        frame = handle._source_traceback[-1]
+        frame = list(handle._source_traceback).pop()
         info.append(f'created at {frame[0]}:{frame[1]}')
     return info
 

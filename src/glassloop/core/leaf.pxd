@@ -55,10 +55,10 @@ cdef class LoopBase:
     cdef PyObject **held
     cdef Py_ssize_t held_n, held_room
     cdef PyObject *handed
-    cdef object _published
+    cdef readonly object _published
     cdef Heap _timers
     cdef object _recorder
-    cdef bint _debug
+    cdef public bint _debug
     cdef bint _recording
     cdef bint _soon_due
     cdef inline int _push(self, object item) except -1:
@@ -72,12 +72,12 @@ cdef class LoopBase:
         self.handed = NULL
         return value
     cdef int _publish(self, object task) except -1
-    cdef int _unpublish(self) except -1
+    cpdef int _unpublish(self) except -1
     cdef object _swap_published(self, object task)
     cdef int _hold(self, FutureBase task) except -1
     cdef int _release(self, FutureBase task) except -1
-    cdef list _held_tasks(self)
-    cdef int _drop_held(self) except -1
+    cpdef list _held_tasks(self)
+    cpdef int _drop_held(self) except -1
     cdef int _soon(self, object callback, object arg, object context) except -1
     cdef int _callback_failed(self, object handle, object error) except -1
 
@@ -146,7 +146,7 @@ cdef class Watcher(Runnable):
     cdef int _arrived
     cdef bint _queued
     cdef int _ready(self, int events) except -1
-    cdef int _want(self, int events) except -1
+    cpdef int _want(self, int events) except -1
 
 cdef class Poller:
     cpdef open(self, LoopBase loop)

@@ -143,6 +143,9 @@ class LoopBase:
     def _held_tasks(self):
         return list(self._held)
 
+    def _timers_clear(self):
+        self._timers.clear()
+
     def _drop_held(self):
         for task in self._held:
             task._slot = -1

@@ -176,7 +176,7 @@ cdef class LoopBase:
         self._published = task
         return 0
 
-    cdef int _unpublish(self) except -1:
+    cpdef int _unpublish(self) except -1:
         """Tell asyncio that none of our tasks runs now."""
         self._published = None
         if OWN_THREAD_CURRENT:
@@ -232,11 +232,11 @@ cdef class LoopBase:
         Py_DECREF(task)
         return 0
 
-    cdef list _held_tasks(self):
+    cpdef list _held_tasks(self):
         cdef Py_ssize_t i
         return [<object>self.held[i] for i in range(self.held_n)]
 
-    cdef int _drop_held(self) except -1:
+    cpdef int _drop_held(self) except -1:
         loop_clear_held(self)
         return 0
 
@@ -249,6 +249,9 @@ cdef class LoopBase:
 
     def _clear_ready(self):
         loop_clear_ring(self)
+
+    def _timers_clear(self):
+        self._timers.clear()
 
 
 cdef void loop_clear_ring(LoopBase self) noexcept:
@@ -736,7 +739,7 @@ cdef class Watcher(Runnable):
             self._core._push(self)
         return 0
 
-    cdef int _want(self, int events) except -1:
+    cpdef int _want(self, int events) except -1:
         """Watch for exactly these events from now on (0: none)."""
         cdef int now = self._interest
         if events == now:

@@ -11,6 +11,7 @@ cdef object _RAISED
 cdef object CancelledError
 cdef object CoroutineType
 cdef object _next_number
+cdef object _register
 
 @cython.final
 cdef class _Throw(Runnable):
@@ -18,8 +19,8 @@ cdef class _Throw(Runnable):
     cdef object _exception
 
 cdef class Task(Future):
-    cdef object _coro
-    cdef object _context
+    cdef readonly object _coro
+    cdef readonly object _context
     cdef object _waits
     cdef object _name
     cdef bint _must

@@ -22,6 +22,7 @@ from itertools import count
 from types import CoroutineType
 
 from . import leaf as _leaf
+from . import visible
 from .future import Future, Listener
 from .leaf import LoopBase, Runnable
 
@@ -34,6 +35,7 @@ FINISHED = 2
 _RETURNED = _leaf.RETURNED
 _RAISED = _leaf.RAISED
 _next_number = count(1).__next__
+_register = visible.register
 
 
 class _Throw(Runnable):
@@ -86,6 +88,8 @@ class Task(Future):
         self._cancels = 0
         self._log_destroy_pending = True
         self._name = _next_number() if name is None else str(name)
+        if _register is not None:
+            _register(self)
         return 0
 
     def __del__(self):

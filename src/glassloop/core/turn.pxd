@@ -13,12 +13,12 @@ cdef int POLL_ITEMS
 
 cdef class Turn(LoopBase):
     cdef readonly Poller _poller
-    cdef Waker _waker
+    cdef readonly Waker _waker
     cdef object _clock
     cdef object _task_factory
-    cdef readonly object _thread_id
-    cdef readonly bint _closed
-    cdef bint _stopping
+    cdef public object _thread_id
+    cdef public bint _closed
+    cdef public bint _stopping
     cdef bint _asleep
     cdef public double slow_callback_duration
     cdef uint64_t _polled

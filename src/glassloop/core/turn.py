@@ -238,8 +238,11 @@ class Turn(LoopBase):
         """True in debug mode."""
         return self._debug
 
-    def _turns(self):
+    def _run_turns(self):
         """Run turns until stop()."""
+        self._turns()
+
+    def _turns(self):
         done = POLL_ITEMS
         while True:
             n = self._size()

@@ -1,0 +1,189 @@
+"""EventLoop: the asyncio face.
+
+It composes the parts and holds no logic of its own:
+
+    core.turn.Turn            scheduling, tasks, turns                     (compiled)
+    core.lifecycle.Lifecycle  run_forever, close, exception handler, asynchronous generators, debug mode
+    net.connect, net.server   create_connection, create_server, and their Unix twins
+    net.resolve.Resolver      getaddrinfo, getnameinfo
+    net.socks.Sockets         sock_* and add_reader, add_writer            (compiled)
+    work.threads.Executors    run_in_executor and the default executor
+    work.signals.Signals      add_signal_handler
+
+What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile raise NotImplementedError.
+"""
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .core.lifecycle import Lifecycle
+from .core.turn import Turn
+from .net import connect as _connect
+from .net.resolve import Resolver
+from .net.socks import Sockets
+from .work.signals import Signals
+from .work.threads import Executors
+
+
+def _not_yet(what: str) -> NotImplementedError:
+    return NotImplementedError(f'{what} on a glassloop loop: not yet. asyncio.SelectorEventLoop has it.')
+
+
+class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[misc]
+    """An asyncio event loop. `clock`: an object with `time() -> float` in seconds (the monotonic clock by default);
+    `poller`: a core.poller.Poller (the system's best by default)."""
+
+    def __init__(self, *, clock: Any = None, poller: Any = None) -> None:
+        Turn.__init__(self, clock=clock, poller=poller)
+        self._begin_life()
+        self._resolver = Resolver(self)
+        self._sockets = Sockets(self)
+        self._executors = Executors(self)
+        self._signals = Signals(self)
+
+    def _close_parts(self) -> None:
+        self._signals.close()
+        self._executors.close()
+        self._resolver.close()
+        self._sockets.close()
+
+    # ---- connections and servers ----
+
+    def create_connection(self, protocol_factory, host=None, port=None, **options):
+        """Connect a TCP stream. See asyncio.loop.create_connection. Coroutine: (transport, protocol)."""
+        return _connect.create_connection(self, protocol_factory, host, port, **options)
+
+    def create_server(self, protocol_factory, host=None, port=None, **options):
+        """Listen on TCP. See asyncio.loop.create_server. Coroutine: a Server."""
+        return _connect.create_server(self, protocol_factory, host, port, **options)
+
+    def create_unix_connection(self, protocol_factory, path=None, **options):
+        """Connect a Unix stream socket. See asyncio.loop.create_unix_connection. Coroutine: (transport, protocol)."""
+        return _connect.create_unix_connection(self, protocol_factory, path, **options)
+
+    def create_unix_server(self, protocol_factory, path=None, **options):
+        """Listen on a Unix stream socket. See asyncio.loop.create_unix_server. Coroutine: a Server."""
+        return _connect.create_unix_server(self, protocol_factory, path, **options)
+
+    def connect_accepted_socket(self, protocol_factory, sock, **options):
+        """Wrap a connection accepted elsewhere. See asyncio.loop.connect_accepted_socket. Coroutine: (transport,
+        protocol)."""
+        return _connect.connect_accepted_socket(self, protocol_factory, sock, **options)
+
+    # ---- names ----
+
+    def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
+        """socket.getaddrinfo() on a thread; literals are answered at once. Coroutine."""
+        return self._resolver.getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    def getnameinfo(self, sockaddr, flags=0):
+        """socket.getnameinfo() on a thread. Coroutine."""
+        return self._resolver.getnameinfo(sockaddr, flags)
+
+    # ---- descriptors and bare sockets ----
+
+    def add_reader(self, fd, callback, *args):
+        """Call callback(*args) whenever fd (int, or an object with fileno()) is readable."""
+        self._check_closed()
+        self._sockets.add_reader(fd, callback, *args)
+
+    def remove_reader(self, fd):
+        """Stop watching fd for reading; True if it was watched."""
+        return self._sockets.remove_reader(fd)
+
+    def add_writer(self, fd, callback, *args):
+        """Call callback(*args) whenever fd (int, or an object with fileno()) is writable."""
+        self._check_closed()
+        self._sockets.add_writer(fd, callback, *args)
+
+    def remove_writer(self, fd):
+        """Stop watching fd for writing; True if it was watched."""
+        return self._sockets.remove_writer(fd)
+
+    def sock_recv(self, sock, nbytes):
+        """Receive up to nbytes bytes from a non-blocking socket. Coroutine."""
+        return self._sockets.recv(sock, nbytes)
+
+    def sock_recv_into(self, sock, buf):
+        """Receive into a writable buffer; the number of bytes. Coroutine."""
+        return self._sockets.recv_into(sock, buf)
+
+    def sock_recvfrom(self, sock, bufsize):
+        """Receive a datagram of up to bufsize bytes: (data, address). Coroutine."""
+        return self._sockets.recvfrom(sock, bufsize)
+
+    def sock_recvfrom_into(self, sock, buf, nbytes=0):
+        """Receive a datagram of up to nbytes bytes (0: as fits) into a buffer: (number of bytes, address). Coroutine."""
+        return self._sockets.recvfrom_into(sock, buf, nbytes)
+
+    def sock_sendall(self, sock, data):
+        """Send all of data. Coroutine."""
+        return self._sockets.sendall(sock, data)
+
+    def sock_sendto(self, sock, data, address):
+        """Send a datagram; the number of bytes. Coroutine."""
+        return self._sockets.sendto(sock, data, address)
+
+    def sock_connect(self, sock, address):
+        """Connect a non-blocking socket. Coroutine."""
+        return self._sockets.connect(sock, address)
+
+    def sock_accept(self, sock):
+        """Accept a connection: (socket, address). Coroutine."""
+        return self._sockets.accept(sock)
+
+    # ---- threads ----
+
+    def run_in_executor(self, executor, func, *args):
+        """Run func(*args) in a concurrent.futures.Executor (None: the default one). A Future."""
+        self._check_closed()
+        return self._executors.run_in_executor(executor, func, *args)
+
+    def set_default_executor(self, executor):
+        """Use this ThreadPoolExecutor for run_in_executor(None, ...)."""
+        self._executors.set_default_executor(executor)
+
+    def shutdown_default_executor(self, timeout=None):
+        """Wait until the default executor's threads have ended, up to timeout seconds. Coroutine."""
+        return self._executors.shutdown_default_executor(timeout)
+
+    # ---- signals ----
+
+    def add_signal_handler(self, sig, callback, *args):
+        """Call callback(*args) in the loop when the signal comes. Main thread only."""
+        self._check_closed()
+        self._signals.add_signal_handler(sig, callback, *args)
+
+    def remove_signal_handler(self, sig):
+        """Undo add_signal_handler(); True if there was one."""
+        return self._signals.remove_signal_handler(sig)
+
+    def _signals_wanted(self):
+        return self._signals.active()
+
+    # ---- not there yet ----
+
+    async def create_datagram_endpoint(self, *args, **kwargs):
+        raise _not_yet('Datagram endpoints')
+
+    async def connect_read_pipe(self, *args, **kwargs):
+        raise _not_yet('Pipes')
+
+    async def connect_write_pipe(self, *args, **kwargs):
+        raise _not_yet('Pipes')
+
+    async def subprocess_exec(self, *args, **kwargs):
+        raise _not_yet('Subprocesses')
+
+    async def subprocess_shell(self, *args, **kwargs):
+        raise _not_yet('Subprocesses')
+
+    async def start_tls(self, *args, **kwargs):
+        raise _not_yet('TLS')
+
+    async def sendfile(self, *args, **kwargs):
+        raise _not_yet('sendfile()')
+
+    async def sock_sendfile(self, *args, **kwargs):
+        raise _not_yet('sock_sendfile()')
