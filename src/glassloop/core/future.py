@@ -12,11 +12,11 @@ task, if it was one.
 A future made for a loop that is not glassloop's works too: it schedules through that loop's call_soon().
 """
 import asyncio
-import sys
-from asyncio import base_futures, format_helpers
+from asyncio import base_futures
 from types import GenericAlias
 
 from . import leaf as _leaf
+from .handle import origin
 from .leaf import FutureBase, LoopBase, Runnable
 
 CancelledError = asyncio.CancelledError
@@ -63,7 +63,7 @@ class Future(FutureBase):
             loop = asyncio.get_event_loop()
         self._attach(loop)
         if loop.get_debug():
-            self._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+            self._source_traceback = origin()
 
     def _attach(self, loop):
         self._loop = loop
@@ -373,5 +373,5 @@ def new_future(core):
     future._log_tb = False
     future._listened = False
     if core._debug:
-        future._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+        future._source_traceback = origin()
     return future

@@ -14,6 +14,14 @@ from . import leaf as _leaf
 from .leaf import HandleBase
 
 
+def origin():
+    """The stack of whoever called into the runtime, as a list of traceback entries, for debug mode."""
+    frame = sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get('__name__', '').startswith('glassloop.'):
+        frame = frame.f_back
+    return format_helpers.extract_stack(frame)
+
+
 class Handle(HandleBase):
     """A callback scheduled by call_soon() or call_soon_threadsafe()."""
 
@@ -31,10 +39,6 @@ class Handle(HandleBase):
     @property
     def __class__(self):
         return asyncio.Handle
-
-    def _trace(self):
-        """Debug mode: remember where the handle was made."""
-        self._source_traceback = format_helpers.extract_stack(sys._getframe(0))
 
     def _run(self, core):
         if self._callback is None:

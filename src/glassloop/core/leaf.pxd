@@ -58,6 +58,7 @@ cdef class LoopBase:
     cdef readonly object _published
     cdef Heap _timers
     cdef object _recorder
+    cdef public object _thread_id
     cdef public bint _debug
     cdef bint _recording
     cdef bint _soon_due

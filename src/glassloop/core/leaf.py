@@ -96,6 +96,7 @@ class LoopBase:
         self._published = None
         self._timers = Heap()
         self._recorder = None
+        self._thread_id = None
         self._debug = False
         self._recording = False
         self._soon_due = False

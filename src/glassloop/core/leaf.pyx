@@ -37,11 +37,13 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #include <sys/epoll.h>
+    #include <fcntl.h>
     #include <sys/socket.h>
-    #include <sys/syscall.h>
     #include <sys/uio.h>
     #include <unistd.h>
+    #ifdef __linux__
+    #include <sys/epoll.h>
+    #include <sys/syscall.h>
     #ifndef SYS_epoll_pwait2
     #define SYS_epoll_pwait2 441
     #endif
@@ -72,6 +74,30 @@ cdef extern from *:
         return epoll_ctl(ep, op, fd, &e);
     }
     static inline uint64_t gl_event_data(struct epoll_event *e) { return e->data.u64; }
+    #define gl_epoll_create() epoll_create1(EPOLL_CLOEXEC)
+    #else
+    /* no epoll here: core.poller makes a SelectorPoller instead */
+    enum { EPOLLIN = 1, EPOLLOUT = 4, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL };
+    struct epoll_event { uint32_t events; uint64_t data; };
+    static int gl_epoll_create(void) { errno = ENOSYS; return -1; }
+    static int gl_epoll_wait(int ep, struct epoll_event *ev, int max, double timeout, char *no_pwait2) {
+        errno = ENOSYS; return -1;
+    }
+    static int gl_epoll_ctl(int ep, int op, int fd, unsigned events, uint64_t data) { errno = ENOSYS; return -1; }
+    static uint64_t gl_event_data(struct epoll_event *e) { return e->data; }
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #endif
+    static int gl_accept(int fd) {
+    #ifdef __linux__
+        return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int n = accept(fd, NULL, NULL);
+        if (n >= 0) { fcntl(n, F_SETFL, O_NONBLOCK); fcntl(n, F_SETFD, FD_CLOEXEC); }
+        return n;
+    #endif
+    }
     typedef int (*gl_traverse)(PyObject *, visitproc, void *);
     typedef int (*gl_clear)(PyObject *);
     static gl_traverse gl_get_traverse(PyObject *t) { return ((PyTypeObject *)t)->tp_traverse; }
@@ -99,8 +125,9 @@ cdef extern from *:
     int gl_epoll_wait(int, epoll_event *, int, double, char *) nogil
     int gl_epoll_ctl(int, int, int, unsigned, uint64_t)
     uint64_t gl_event_data(epoll_event *)
-    int epoll_create1(int)
-    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    int gl_epoll_create()
+    int gl_accept(int)
+    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
     uint32_t EPOLLIN, EPOLLOUT
     int c_close "close"(int)
     ctypedef int (*gl_traverse)(PyObject *, visitproc, void *)
@@ -118,8 +145,7 @@ cdef extern from *:
     void gl_set_error(object)
     ssize_t c_recv "recv"(int, void *, size_t, int)
     ssize_t c_send "send"(int, const void *, size_t, int)
-    int c_accept4 "accept4"(int, void *, void *, int)
-    int MSG_NOSIGNAL, MSG_DONTWAIT, SOCK_NONBLOCK, SOCK_CLOEXEC
+    int MSG_NOSIGNAL, MSG_DONTWAIT
     int GL_PIECES
     struct iovec:
         void *iov_base
@@ -790,7 +816,7 @@ cdef class EpollPoller(Poller):
 
     cpdef open(self, LoopBase loop):
         self.loop = loop
-        self.epfd = epoll_create1(EPOLL_CLOEXEC)
+        self.epfd = gl_epoll_create()
         if self.epfd < 0:
             PyErr_SetFromErrno(OSError)
 
@@ -1040,7 +1066,7 @@ cdef int accept(int fd) except -2:
     """A new connection's descriptor, non-blocking and close-on-exec; -1 where none waits."""
     cdef int n
     while True:
-        n = c_accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        n = gl_accept(fd)
         if n >= 0:
             return n
         if errno == EAGAIN:

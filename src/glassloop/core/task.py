@@ -15,8 +15,8 @@ and whatever is no task of ours withdraws it before it runs. Cancellation goes d
 not by recursion.
 """
 import asyncio
-import sys
-from asyncio import base_tasks, format_helpers
+import threading
+from asyncio import base_tasks
 from inspect import isgenerator
 from itertools import count
 from types import CoroutineType
@@ -24,6 +24,7 @@ from types import CoroutineType
 from . import leaf as _leaf
 from . import visible
 from .future import Future, Listener
+from .handle import origin
 from .leaf import LoopBase, Runnable
 
 CancelledError = asyncio.CancelledError
@@ -66,7 +67,7 @@ class Task(Future):
             loop = asyncio.get_event_loop()
         self._attach(loop)
         if loop.get_debug():
-            self._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+            self._source_traceback = origin()
         self._coro = self._name = self._context = None
         if not asyncio.iscoroutine(coro):
             raise TypeError(f'a coroutine was expected, got {coro!r}')
@@ -74,7 +75,7 @@ class Task(Future):
             raise TypeError(f"a glassloop Task runs on a glassloop loop, got {loop!r}: use that loop's create_task()")
         self._setup(coro, name, context)
         core = self._core
-        if eager_start and loop.is_running():
+        if eager_start and core._thread_id == threading.get_ident():
             self._start_eagerly(core)
         else:
             core._hold(self)
@@ -311,5 +312,5 @@ def new_task(core, coro, name, context):
     task._attach(core)
     task._setup(coro, name, context)
     if core._debug:
-        task._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+        task._source_traceback = origin()
     return task

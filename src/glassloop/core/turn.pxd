@@ -16,7 +16,6 @@ cdef class Turn(LoopBase):
     cdef readonly Waker _waker
     cdef object _clock
     cdef object _task_factory
-    cdef public object _thread_id
     cdef public bint _closed
     cdef public bint _stopping
     cdef bint _asleep

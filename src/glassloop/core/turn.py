@@ -27,7 +27,7 @@ from types import CoroutineType
 from . import future as _future
 from . import leaf as _leaf
 from . import task as _task
-from .handle import Handle, TimerHandle
+from .handle import Handle, TimerHandle, origin
 from .leaf import LoopBase
 from .poller import Waker, default_poller
 from .task import Task
@@ -131,7 +131,7 @@ class Turn(LoopBase):
         handle._cancelled = False
         handle._source_traceback = None
         if self._debug:
-            handle._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+            handle._source_traceback = origin()
         return handle
 
     def _soon(self, callback, arg, context):
@@ -158,7 +158,7 @@ class Turn(LoopBase):
         handle._cancelled = False
         handle._source_traceback = None
         if self._debug:
-            handle._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+            handle._source_traceback = origin()
         self._timers.push(handle)
         return handle
 
@@ -190,7 +190,7 @@ class Turn(LoopBase):
         if type(coro) is not CoroutineType and not coroutines.iscoroutine(coro):
             raise TypeError(f'a coroutine was expected, got {coro!r}')
         task = _task.new_task(self, coro, name, context)
-        if eager_start and self._thread_id is not None:
+        if eager_start and self._thread_id == threading.get_ident():
             task._start_eagerly(self)
         else:
             self._hold(task)
@@ -282,6 +282,9 @@ class Turn(LoopBase):
         timers = self._timers
         self._soon_due = False
         timeout = 0.0
+        if self._published is not None:
+            self._unpublish()
+        _leaf.check_signals()
         if not self._stopping:
             self._asleep = True
             if self._size() == 0:
