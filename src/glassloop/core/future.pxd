@@ -16,6 +16,9 @@ cdef class Notice(Runnable):
     cdef Future _future
     cdef Listener _listener
 
+cdef class Waiting:
+    cdef object _who
+
 cdef class Future(FutureBase):
     cdef readonly object _loop
     cdef LoopBase _core

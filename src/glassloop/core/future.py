@@ -50,6 +50,18 @@ class Notice(Runnable):
         return 0
 
 
+class Waiting:
+    """How a waiter that is no callback shows in `Future._callbacks`, without the waiter's own repr, which may lead back
+    to the future."""
+
+    def __init__(self, waiter):
+        self._who = waiter
+
+    def __repr__(self):
+        name = getattr(self._who, 'get_name', None)
+        return f'<{type(self._who).__name__} waiting>' if name is None else f'<{name()} waiting>'
+
+
 class Future(FutureBase):
     """A result that comes later. Not thread-safe. See asyncio.Future."""
 
@@ -131,10 +143,10 @@ class Future(FutureBase):
     @property
     def _callbacks(self):
         """Waiters in order: (callback, context), for introspection; None where there are none."""
-        waiters = [] if self._waiter is None else [(self._waiter, None)]
+        waiters = [] if self._waiter is None else [(Waiting(self._waiter), None)]
         if self._cbs is not None:
             for entry in self._cbs:
-                waiters.append(entry if type(entry) is tuple else (entry, None))
+                waiters.append(entry if type(entry) is tuple else (Waiting(entry), None))
         return waiters or None
 
     @property

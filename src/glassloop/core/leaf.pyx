@@ -32,6 +32,7 @@ cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_SetItem(object, object, object) except -1
     int PyDict_DelItem(object, object) except -1
+    object PyObject_GenericGetDict(object, void *)
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
 
@@ -454,6 +455,10 @@ cdef class FutureBase(Runnable):
 
     def __dealloc__(self):
         Py_XDECREF(self.attributes)
+
+    @property
+    def __dict__(self):
+        return PyObject_GenericGetDict(self, NULL)
 
 cdef FutureBase _probe = FutureBase.__new__(FutureBase)
 

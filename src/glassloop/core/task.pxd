@@ -47,8 +47,10 @@ cdef class Task(Future):
     @cython.final
     cdef int _broke(self, LoopBase core, object error) except -1
     @cython.final
-    @cython.locals(task=Task)
+    @cython.locals(task=Task, inner=Task)
     cdef bint _cancel_task(self, object message) except -1
+
+cdef list _describe(Task task)
 
 @cython.locals(task=Task)
 cdef Task new_task(LoopBase core, object coro, object name, object context)

@@ -16,7 +16,7 @@ not by recursion.
 """
 import asyncio
 import threading
-from asyncio import base_tasks
+from asyncio import base_futures, base_tasks, coroutines
 from inspect import isgenerator
 from itertools import count
 from types import CoroutineType
@@ -120,7 +120,7 @@ class Task(Future):
         return self._cancels
 
     def __repr__(self):
-        return f'<{type(self).__name__} {" ".join(base_tasks._task_repr_info(self))}>'
+        return f'<{type(self).__name__} {" ".join(_describe(self))}>'
 
     # ---- the public face ----
 
@@ -185,9 +185,11 @@ class Task(Future):
             task._cancels += 1
             waits = task._waits
             if waits is not None:
-                if type(waits) is Task and waits._st == PENDING:
-                    task = waits
-                    continue
+                if type(waits) is Task:
+                    inner = waits
+                    if inner._st == PENDING:
+                        task = inner
+                        continue
                 if waits.cancel(msg=message):
                     return True
             # either not waiting, or what it waits for can't be cancelled any more: at the next step then
@@ -304,6 +306,20 @@ class Task(Future):
         finally:
             core._swap_published(before)
         return 0
+
+
+def _describe(task):
+    info = base_futures._future_repr_info(task)
+    if task._cancels and task._st == PENDING:
+        info[0] = 'cancelling'
+    info.insert(1, f'name={task.get_name()!r}')
+    if task._coro is not None:
+        info.insert(2, f'coro=<{coroutines._format_coroutine(task._coro)}>')
+    if task._waits is not None:
+        # not the whole chain of tasks that wait for one another, which may be long
+        waits = f'<Task {task._waits.get_name()!r}>' if type(task._waits) is Task else repr(task._waits)
+        info.insert(3, f'wait_for={waits}')
+    return info
 
 
 def new_task(core, coro, name, context):
