@@ -33,6 +33,8 @@ cdef class Future(FutureBase):
 
     @cython.final
     cdef int _attach(self, object loop) except -1
+    @cython.final
+    cdef int _report_unretrieved(self) except -1
     cdef object _failure(self)
     cdef object _cancelled_error(self)
     @cython.final

@@ -96,15 +96,19 @@ class Future(FutureBase):
 
     def __del__(self):
         if self._log_tb:
-            self._log_tb = False
-            context = {
-                'message': f'{type(self).__name__} exception was never retrieved',
-                'exception': self._error,
-                'future': self,
-            }
-            if self._source_traceback:
-                context['source_traceback'] = self._source_traceback
-            self._loop.call_exception_handler(context)
+            self._report_unretrieved()
+
+    def _report_unretrieved(self):
+        self._log_tb = False
+        context = {
+            'message': f'{type(self).__name__} exception was never retrieved',
+            'exception': self._error,
+            'future': self,
+        }
+        if self._source_traceback:
+            context['source_traceback'] = self._source_traceback
+        self._loop.call_exception_handler(context)
+        return 0
 
     # ---- seen by asyncio ----
 

@@ -50,6 +50,9 @@ cdef class Runnable:
     cdef int _run(self, LoopBase core) except -1
 
 
+cdef class Watcher(Runnable)
+
+
 cdef class LoopBase:
     cdef gl_ring ring
     cdef PyObject **held
@@ -62,6 +65,10 @@ cdef class LoopBase:
     cdef public bint _debug
     cdef bint _recording
     cdef bint _soon_due
+    cdef uint64_t _task_number
+    cdef bint _corking
+    cdef Watcher _corked
+    cdef Watcher _corked_last
     cdef inline int _push(self, object item) except -1:
         return gl_ring_push(&self.ring, item)
     cdef inline Runnable _pop(self):
@@ -146,6 +153,8 @@ cdef class Watcher(Runnable):
     cdef int _interest
     cdef int _arrived
     cdef bint _queued
+    cdef Watcher _after
+    cdef int _uncork(self) except -1
     cdef int _ready(self, int events) except -1
     cpdef int _want(self, int events) except -1
 

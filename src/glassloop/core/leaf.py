@@ -100,6 +100,10 @@ class LoopBase:
         self._debug = False
         self._recording = False
         self._soon_due = False
+        self._task_number = 0
+        self._corking = False
+        self._corked = None
+        self._corked_last = None
         return self
 
     def _take(self):
@@ -388,7 +392,10 @@ class Op:
 
 
 class Watcher(Runnable):
-    __slots__ = ('_core', '_poller', '_fd', '_interest', '_arrived', '_queued')
+    __slots__ = ('_core', '_poller', '_fd', '_interest', '_arrived', '_queued', '_after')
+
+    def _uncork(self):
+        raise NotImplementedError(type(self).__name__)
 
     def _ready(self, events):
         self._arrived |= events

@@ -763,6 +763,10 @@ cdef class Watcher(Runnable):
     """What a poller reports to: one descriptor, the events it wants, the events that came since its last run. When
     events come it takes a place in the ready queue, so that all work of a turn runs in one order."""
 
+    cdef int _uncork(self) except -1:
+        """The entry of the ready queue that wrote to this descriptor has ended: send now (see Turn._uncork)."""
+        raise NotImplementedError(type(self).__name__)
+
     cdef int _ready(self, int events) except -1:
         self._arrived |= events
         if not self._queued:

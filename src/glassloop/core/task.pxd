@@ -10,7 +10,6 @@ cdef object _RETURNED
 cdef object _RAISED
 cdef object CancelledError
 cdef object CoroutineType
-cdef object _next_number
 cdef object _register
 
 @cython.final
@@ -28,6 +27,7 @@ cdef class Task(Future):
     cdef int _cancels
 
     @cython.final
+    @cython.locals(core=LoopBase)
     cdef int _setup(self, object coro, object name, object context) except -1
     cdef int _run(self, LoopBase core) except -1
     @cython.final

@@ -18,7 +18,6 @@ import asyncio
 import threading
 from asyncio import base_futures, base_tasks, coroutines
 from inspect import isgenerator
-from itertools import count
 from types import CoroutineType
 
 from . import leaf as _leaf
@@ -35,7 +34,6 @@ FINISHED = 2
 
 _RETURNED = _leaf.RETURNED
 _RAISED = _leaf.RAISED
-_next_number = count(1).__next__
 _register = visible.register
 
 
@@ -88,7 +86,12 @@ class Task(Future):
         self._must = False
         self._cancels = 0
         self._log_destroy_pending = True
-        self._name = _next_number() if name is None else str(name)
+        if name is None:
+            core = self._core
+            core._task_number += 1
+            self._name = core._task_number
+        else:
+            self._name = str(name)
         if _register is not None:
             _register(self)
         return 0
@@ -99,7 +102,8 @@ class Task(Future):
             if self._source_traceback:
                 context['source_traceback'] = self._source_traceback
             self._loop.call_exception_handler(context)
-        Future.__del__(self)
+        if self._log_tb:
+            self._report_unretrieved()
 
     # ---- seen by asyncio and anyio ----
 

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 from glassloop.core cimport leaf as _leaf
-from glassloop.core.leaf cimport EpollPoller, HandleBase, Heap, LoopBase, Poller, Runnable
+from glassloop.core.leaf cimport EpollPoller, HandleBase, Heap, LoopBase, Poller, Runnable, Watcher
 from glassloop.core.handle cimport Handle, TimerHandle
 from glassloop.core cimport future as _future, task as _task
 from glassloop.core.future cimport Future
@@ -40,6 +40,9 @@ cdef class Turn(LoopBase):
     @cython.final
     @cython.locals(n=Py_ssize_t, item=Runnable)
     cdef int _watched_batch(self, Py_ssize_t n) except -1
+    @cython.final
+    @cython.locals(watcher=Watcher)
+    cdef int _uncork(self) except -1
     @cython.final
     @cython.locals(timers=Heap, timeout=double, now=double, due=HandleBase)
     cdef int _poll(self) except -1

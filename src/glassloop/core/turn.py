@@ -240,14 +240,21 @@ class Turn(LoopBase):
 
     def _run_turns(self):
         """Run turns until stop()."""
-        self._turns()
+        try:
+            self._turns()
+        finally:
+            self._corking = False
+            if self._corked is not None:
+                self._uncork()
 
     def _turns(self):
         done = POLL_ITEMS
         while True:
             n = self._size()
             if n == 0 or done >= POLL_ITEMS or self._soon_due or _leaf.ticks() - self._polled > _leaf.GL_TICKS_POLL:
+                self._corking = False
                 self._poll()
+                self._corking = True
                 done = 0
                 n = self._size()
             done += n
@@ -258,6 +265,8 @@ class Turn(LoopBase):
                     n -= 1
                     item = self._pop()
                     item._run(self)
+                    if self._corked is not None:
+                        self._uncork()
             if self._stopping:
                 return 0
 
@@ -269,12 +278,26 @@ class Turn(LoopBase):
             began = _leaf.now()
             described = None if not self._debug else _described(item)
             item._run(self)
+            if self._corked is not None:
+                self._uncork()
             if self._recording:
                 self._recorder(item)
             elif self._debug:
                 took = _leaf.now() - began
                 if took >= self.slow_callback_duration:
                     logger.warning('Executing %s took %.3f seconds', described or repr(item), took)
+        return 0
+
+    def _uncork(self):
+        """Transports hold back what an entry writes and send it as one when it ends, here. `_corking` is true while
+        entries run: what is written at any other time goes out at once."""
+        while self._corked is not None:
+            watcher = self._corked
+            self._corked = watcher._after
+            watcher._after = None
+            if self._corked is None:
+                self._corked_last = None
+            watcher._uncork()
         return 0
 
     def _poll(self):

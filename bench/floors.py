@@ -1,0 +1,95 @@
+"""The floors: ratios that glassloop has to reach, and the check of a run against them.
+
+A floor names rows by a regular expression that has to match the whole name; every row that matches has to hold.
+A ratio is the other's cost divided by ours, per round, median over the rounds: 2.0 means half the cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Floor:
+    rows: str
+    at_least: float = 0.0
+    loop: str = "glassloop"
+    over: str = "uvloop"  # the loop whose cost is divided by ours
+    at_most: float = 0.0  # a cost in the row's unit instead of a ratio
+
+    def __str__(self) -> str:
+        if self.at_most:
+            return f"{self.loop} at most {self.at_most:,.0f}"
+        return f"{self.loop} at least {self.at_least:g} of {self.over}"
+
+
+SCHEDULING = (
+    r"call_soon.*|timer set and cancel|100k timers firing|sleep\(0\).*|ping-pong on futures|create_task \+ await"
+    r"|gather 10k.*|TaskGroup 10k|Queue\(.*|Lock.*|Semaphore.*|Event.*|wait_for|timeout"
+)
+
+FLOORS = (
+    Floor(r"call_soon chain", 3.0),
+    Floor(r"timer set and cancel", 3.0),
+    Floor(r"sleep\(0\), 1 task", 3.0),
+    Floor(r"sleep\(0\), 1000 tasks", 2.0),
+    Floor(r"ping-pong on futures", 4.0),
+    Floor(r"create_task \+ await", 4.0),
+    Floor(r"gather 10k", 3.0, "native"),
+    Floor(r"TaskGroup 10k", 2.5, "native"),
+    Floor(r"Queue\(1\)", 6.0, "native"),
+    Floor(r"Queue\(100\)", 3.0, "native"),
+    Floor(r"timeout", 3.0, "native"),
+    Floor(r"wait_for", 3.0, "native"),
+    Floor(r"echo streams, 1 KiB, 10 connections", 1.2),
+    Floor(r"echo streams, 100 KiB, 10 connections", 1.7),
+    Floor(r"echo sock_\*, 1 KiB, 10 connections", 1.5),
+    Floor(r"split head/body write", 2.0),
+    Floor(r"pipelined small messages, Protocol", 2.0),
+    Floor(r"echo (Protocol|BufferedProtocol|Unix Protocol), .*", 1.0),
+    Floor(r"accept.*", 1.0),
+    Floor(r"connect", 1.0),
+    Floor(r"to_thread", 1.0),
+    Floor(r"uvicorn", 1.2),
+    Floor(r"aiohttp server", 1.1),
+    Floor(r"memory of a sleeping task", 1.0, "glassloop", "asyncio"),
+    Floor(r"memory of an idle connection", loop="glassloop", at_most=1536),
+    Floor(r"start-up", 1.0),
+    Floor(SCHEDULING, 1.0, "interpreted", "asyncio"),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    row: str
+    floor: Floor
+    reached: float | None  # None: not measured
+    held: bool
+    close: bool = False  # some rounds held it and some didn't
+
+
+def check(rows: Iterable[str], samples: Callable[[str, str], list[float | None]]) -> list[Verdict]:
+    """Judges the rows; samples(row, loop) is the cost in each round, None where there is no figure."""
+    from statistics import median
+
+    verdicts = []
+    for row in rows:
+        for floor in FLOORS:
+            if not re.fullmatch(floor.rows, row):
+                continue
+            ours = samples(row, floor.loop)
+            if floor.at_most:
+                figures = [cost for cost in ours if cost is not None]
+            else:
+                theirs = samples(row, floor.over)
+                figures = [b / a for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
+            if not figures:
+                verdicts.append(Verdict(row, floor, None, False))
+                continue
+            good = [figure <= floor.at_most if floor.at_most else figure >= floor.at_least for figure in figures]
+            reached = median(figures)
+            held = reached <= floor.at_most if floor.at_most else reached >= floor.at_least
+            verdicts.append(Verdict(row, floor, reached, held, any(good) and not all(good)))
+    return verdicts

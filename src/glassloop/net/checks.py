@@ -1,0 +1,48 @@
+"""The checks that connections and servers share: arguments that can't be what was meant, told before anything is done."""
+from __future__ import annotations
+
+import socket
+from typing import Any, NoReturn
+
+try:
+    import ssl as _ssl
+except ImportError:  # a Python without OpenSSL
+    _ssl = None  # type: ignore[assignment]
+
+
+def tls_timeouts(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
+    """Raise ValueError for a TLS timeout without TLS."""
+    if handshake is not None and not ssl:
+        raise ValueError('ssl_handshake_timeout is only meaningful with ssl')
+    if shutdown is not None and not ssl:
+        raise ValueError('ssl_shutdown_timeout is only meaningful with ssl')
+
+
+def server_tls(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
+    """A server has no default SSLContext: raise TypeError for True. ValueError for a TLS timeout without TLS."""
+    if isinstance(ssl, bool):
+        raise TypeError('ssl argument must be an SSLContext or None')
+    tls_timeouts(ssl, handshake, shutdown)
+
+
+def no_ssl_socket(sock: socket.socket | None) -> None:
+    """Raise TypeError for an ssl.SSLSocket, which is no socket for a loop: it reads and writes by itself."""
+    if _ssl is not None and isinstance(sock, _ssl.SSLSocket):
+        raise TypeError('Socket cannot be of type SSLSocket')
+
+
+def stream(sock: socket.socket) -> None:
+    """Raise ValueError unless it is a stream socket."""
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f'A Stream Socket was expected, got {sock!r}')
+
+
+def unix_stream(sock: socket.socket) -> None:
+    """Raise ValueError unless it is a Unix stream socket."""
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        raise ValueError(f'A UNIX Domain Stream Socket was expected, got {sock!r}')
+
+
+def no_tls() -> NoReturn:
+    """Raise NotImplementedError: TLS comes later."""
+    raise NotImplementedError('TLS on a glassloop loop: not yet. asyncio.SelectorEventLoop has it.')

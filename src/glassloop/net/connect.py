@@ -1,0 +1,406 @@
+"""Making connections: what create_connection() and its kin do.
+
+In this order, once per connection: check the arguments (all that can be told without a look at the network), resolve
+names, make a socket and connect it, give it to a transport. Each function owns the sockets that it makes until it hands
+them over: on any way out, cancellation included, those that were not are closed. A socket that the caller gave is the
+caller's until its protocol is being made.
+
+Addresses are tried in order, one at a time; or staggered (Happy Eyeballs, RFC 8305): the next one starts when the one
+before has failed or a delay has passed, and the first that is connected wins. Each failure is kept: the caller gets the
+only one, or one that stands for all if they say the same, or one that lists them, or a group.
+
+Errors hold tracebacks, tracebacks hold frames: no frame on their way keeps the list of errors, else each failed attempt
+would leave a cycle to the garbage collector.
+
+Not here: listening (listen.py, server.py), moving bytes (transport.py), names (resolve.py).
+"""
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import socket
+from asyncio.log import logger
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from . import checks
+from . import transport as _transport
+from .listen import create_server, create_unix_server
+from .resolve import AddrInfo, ensure_resolved
+
+__all__ = [
+    'connect_accepted_socket', 'create_connection', 'create_server', 'create_unix_connection', 'create_unix_server',
+]
+
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+Connected = tuple[asyncio.Transport, asyncio.BaseProtocol]
+
+# how long a Unix listener with a full backlog is left alone, in seconds: doubled from the first to the last
+_FIRST_PAUSE = 0.001
+_LAST_PAUSE = 0.05
+
+
+# ---- connections ----
+
+
+async def create_connection(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: ProtocolFactory,
+    host: Any = None,
+    port: Any = None,
+    *,
+    ssl: Any = None,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    sock: socket.socket | None = None,
+    local_addr: tuple[Any, ...] | None = None,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    happy_eyeballs_delay: float | None = None,
+    interleave: int | None = None,
+    all_errors: bool = False,
+) -> Connected:
+    """A TCP connection to host and port, or a transport for `sock`, connected already.
+
+    `local_addr`: (host, port) to connect from. `happy_eyeballs_delay`: seconds until the next address is tried beside those
+    before (None: one after another). `interleave`: mix the addresses' families, after so many of the first one.
+
+    Raises OSError, with all_errors an ExceptionGroup of what each address failed with; ValueError and TypeError for
+    arguments that don't fit together; NotImplementedError for TLS."""
+    if server_hostname is not None and not ssl:
+        raise ValueError('server_hostname is only meaningful with ssl')
+    if ssl and server_hostname is None and not host:
+        raise ValueError('You must set server_hostname when using ssl without a host')
+    checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    checks.no_ssl_socket(sock)
+    named = host is not None or port is not None
+    if sock is None:
+        if not named:
+            raise ValueError('host and port was not specified and no sock specified')
+    elif named:
+        raise ValueError('host/port and sock can not be specified at the same time')
+    else:
+        checks.stream(sock)
+    if ssl:
+        checks.no_tls()
+
+    if sock is None:
+        infos = await ensure_resolved(loop, (host, port), family=family, proto=proto, flags=flags)
+        local_infos = None
+        if local_addr is not None:
+            local_infos = await ensure_resolved(loop, local_addr, family=family, proto=proto, flags=flags)
+        if interleave is None and happy_eyeballs_delay is not None:
+            interleave = 1
+        if interleave:
+            infos = _interleaved(infos, interleave)
+        failures: list[list[OSError]] = []
+        try:
+            if happy_eyeballs_delay is None:
+                sock = await _dial_in_turn(loop, infos, local_infos, failures)
+            else:
+                sock = await _dial_staggered(loop, infos, local_infos, failures, happy_eyeballs_delay)
+            if sock is None:
+                _raise_failures([error for errors in failures for error in errors], all_errors)
+        finally:
+            # the errors' tracebacks hold this frame
+            del failures
+    transport, protocol = await _transport_for(loop, sock, protocol_factory)
+    if loop.get_debug():
+        logger.debug('%r connected to %s:%r: (%r, %r)', sock, host, port, transport, protocol)
+    return transport, protocol
+
+
+async def create_unix_connection(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: ProtocolFactory,
+    path: str | bytes | os.PathLike[str] | None = None,
+    *,
+    ssl: Any = None,
+    sock: socket.socket | None = None,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> Connected:
+    """A connection to a Unix stream socket by its path (abstract: beginning with a null), or a transport for `sock`,
+    connected already. Where the listener's backlog is full it waits for room. Raises as create_connection() does."""
+    assert server_hostname is None or isinstance(server_hostname, str), 'server_hostname must be a string or None'
+    if ssl:
+        if server_hostname is None:
+            raise ValueError('you have to pass server_hostname when using ssl')
+    elif server_hostname is not None:
+        raise ValueError('server_hostname is only meaningful with ssl')
+    checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    if path is None:
+        if sock is None:
+            raise ValueError('no path and sock were specified')
+        checks.unix_stream(sock)
+    elif sock is not None:
+        raise ValueError('path and sock can not be specified at the same time')
+    else:
+        path = os.fspath(path)
+    if ssl:
+        checks.no_tls()
+
+    if sock is None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await _connect_unix(loop, sock, path)
+        except BaseException:
+            sock.close()
+            raise
+    return await _transport_for(loop, sock, protocol_factory)
+
+
+async def connect_accepted_socket(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: ProtocolFactory,
+    sock: socket.socket,
+    *,
+    ssl: Any = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> Connected:
+    """A transport for a stream connection that was accepted elsewhere. Raises ValueError if it is no stream socket,
+    TypeError if it is an SSLSocket, NotImplementedError for TLS."""
+    checks.stream(sock)
+    checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    checks.no_ssl_socket(sock)
+    if ssl:
+        checks.no_tls()
+    transport, protocol = await _transport_for(loop, sock, protocol_factory)
+    if loop.get_debug():
+        logger.debug('%r handled: (%r, %r)', sock, transport, protocol)
+    return transport, protocol
+
+
+async def _transport_for(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol_factory: ProtocolFactory
+) -> Connected:
+    """A transport of its own for a connected socket, once connection_made() has run."""
+    try:
+        sock.setblocking(False)
+        protocol = protocol_factory()
+        waiter = loop.create_future()
+        transport = _transport.make_transport(loop, sock, protocol, waiter, None, None)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        raise
+    return transport, protocol
+
+
+# ---- connecting ----
+
+
+async def _dial_in_turn(
+    loop: asyncio.AbstractEventLoop,
+    infos: Sequence[AddrInfo],
+    local_infos: Sequence[AddrInfo] | None,
+    failures: list[list[OSError]],
+) -> socket.socket | None:
+    """The first socket that can be connected, or None."""
+    try:
+        for info in infos:
+            failures.append([])
+            try:
+                return await _dial(loop, info, local_infos, failures[-1])
+            except OSError:
+                continue  # it is among the failures
+        return None
+    finally:
+        del failures
+
+
+async def _dial_staggered(
+    loop: asyncio.AbstractEventLoop,
+    infos: Sequence[AddrInfo],
+    local_infos: Sequence[AddrInfo] | None,
+    failures: list[list[OSError]],
+    delay: float,
+) -> socket.socket | None:
+    """The socket that is connected first, or None. No attempt outlives this call."""
+    attempts: list[asyncio.Task[socket.socket]] = []
+    winner = None
+
+    def begin(info: AddrInfo) -> None:
+        errors: list[OSError] = []
+        failures.append(errors)
+        attempts.append(loop.create_task(_dial(loop, info, local_infos, errors)))
+
+    try:
+        winner = await _race(loop, infos, delay, attempts, begin)
+    finally:
+        del begin, failures
+        try:
+            await _end(attempt for attempt in attempts if attempt is not winner)
+        except BaseException:
+            if winner is not None:
+                _discard(winner)
+            raise
+        finally:
+            attempts.clear()
+    try:
+        return None if winner is None else winner.result()
+    finally:
+        del winner
+
+
+async def _race(
+    loop: asyncio.AbstractEventLoop,
+    infos: Sequence[AddrInfo],
+    delay: float,
+    attempts: list[asyncio.Task[socket.socket]],
+    begin: Callable[[AddrInfo], None],
+) -> asyncio.Task[socket.socket] | None:
+    """The attempt that is connected first, or None. The next one begins when the latest has failed, or after `delay`
+    seconds. Attempts fail with OSError; one that ends with any other error decides the race too."""
+    rest = iter(infos)
+    info = next(rest, None)
+    running: set[asyncio.Task[socket.socket]] = set()
+    due = loop.time()
+    while info is not None or running:
+        if info is not None and (not attempts or attempts[-1].done() or loop.time() >= due):
+            begin(info)
+            running.add(attempts[-1])
+            due = loop.time() + delay
+            info = next(rest, None)
+        timeout = None if info is None else max(due - loop.time(), 0.0)
+        done, running = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for attempt in done:
+            if not attempt.cancelled() and not isinstance(attempt.exception(), OSError):
+                return attempt
+    return None
+
+
+async def _end(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
+    """Cancel the attempts, wait until they have ended, and close what was connected all the same. If this is cancelled
+    meanwhile, that comes after them: they end at once."""
+    attempts = list(attempts)
+    running = {attempt for attempt in attempts if not attempt.done()}
+    for attempt in running:
+        attempt.cancel()
+    cancelled = None
+    while running:
+        try:
+            _, running = await asyncio.wait(running)
+        except asyncio.CancelledError as e:
+            cancelled = e
+            running = {attempt for attempt in running if not attempt.done()}
+    for attempt in attempts:
+        _discard(attempt)
+    if cancelled is not None:
+        raise cancelled
+
+
+def _discard(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+async def _dial(
+    loop: asyncio.AbstractEventLoop,
+    info: AddrInfo,
+    local_infos: Sequence[AddrInfo] | None,
+    errors: list[OSError],
+) -> socket.socket:
+    """One connected socket. An OSError is put in `errors` and raised."""
+    family, type_, proto, _, address = info
+    sock = None
+    try:
+        sock = socket.socket(family, type_, proto)
+        sock.setblocking(False)
+        if local_infos is not None:
+            _bind_local(sock, family, local_infos, errors)
+        await loop.sock_connect(sock, address)
+        return sock
+    except BaseException as e:
+        if sock is not None:
+            sock.close()
+        if isinstance(e, OSError):
+            errors.append(e)
+        raise
+    finally:
+        del errors
+
+
+def _bind_local(
+    sock: socket.socket, family: int, local_infos: Sequence[AddrInfo], errors: list[OSError]
+) -> None:
+    """Bind to the first local address of this family that can be bound to."""
+    failed: OSError | None = None
+    for local_family, _, _, _, address in local_infos:
+        if local_family != family:
+            continue
+        if failed is not None:
+            errors.append(failed)
+        try:
+            return sock.bind(address)
+        except OSError as e:
+            failed = OSError(e.errno, f'error while attempting to bind on address {address!r}: {str(e).lower()}')
+    try:
+        raise failed or OSError(f'no matching local address with {family=} found')
+    finally:
+        del failed, errors
+
+
+async def _connect_unix(loop: asyncio.AbstractEventLoop, sock: socket.socket, path: str | bytes) -> None:
+    """Connect. The kernel answers EAGAIN where the backlog is full, and tells nobody when there is room again."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError as e:
+            if e.errno != errno.EAGAIN:
+                return await loop.sock_connect(sock, path)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LAST_PAUSE)
+
+
+def _interleaved(infos: Iterable[AddrInfo], first_count: int) -> list[AddrInfo]:
+    """The entries with their families taking turns, after `first_count` of the first one's."""
+    families: dict[int, list[AddrInfo]] = {}
+    for info in infos:
+        families.setdefault(info[0], []).append(info)
+    lists = list(families.values())
+    head = lists[0][: max(first_count - 1, 0)]
+    lists[0] = lists[0][len(head):]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*lists))
+    return head + [info for info in turns if info is not None]
+
+
+def _raise_failures(errors: list[OSError], all_errors: bool) -> NoReturn:
+    try:
+        if not errors:
+            raise TimeoutError('create_connection failed')
+        if all_errors:
+            raise ExceptionGroup('create_connection failed', errors)
+        messages = [str(error) for error in errors]
+        if len(set(messages)) == 1:
+            raise errors[0]
+        raise _as_one(errors, f'Multiple exceptions: {", ".join(messages)}')
+    finally:
+        del errors
+
+
+def _as_one(errors: list[OSError], message: str) -> OSError:
+    """An OSError with this message; of the errors' class and errno, if they agree (as when all are refused)."""
+    try:
+        first = errors[0]
+        if all(type(error) is type(first) and error.errno == first.errno for error in errors):
+            if type(first).__module__ == 'builtins':
+                combined = type(first)(message)
+                combined.errno = first.errno
+                return combined
+        return OSError(message)
+    finally:
+        del errors

@@ -1,0 +1,176 @@
+"""Where a program starts: run(), Runner, and the ways to make asyncio itself use glassloop.
+
+run() and Runner are asyncio's own, on our loop: what Ctrl-C does, how the tasks that are left over are cancelled, how
+asynchronous generators and the default executor are shut down, is asyncio.Runner's work and stays its work, so that
+each version of Python keeps its own behaviour. What is added: any awaitable can be run on every version.
+
+install() makes asyncio's event loop policy ours, so that asyncio.run(), asyncio.Runner, asyncio.new_event_loop() and
+whatever is built on them make glassloop's loops. take_over() goes further, for `glassloop run`: there even a program
+that asks for asyncio's loop or uvloop's by name, as web servers do that look for a fast loop by themselves, gets ours.
+
+Not here: what a loop does when it starts and ends (core/lifecycle.py), and running a program's file (cli.py).
+"""
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .loop import EventLoop
+
+T = TypeVar('T')
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+_ELSE = ('glassloop.run(main()), asyncio.run(main(), loop_factory=glassloop.new_event_loop), '
+         'or `glassloop run FILE` without a change to the program')
+
+# what asyncio.Runner.run() raises for something that can't be awaited
+_NotAwaitable = TypeError if sys.version_info >= (3, 14) else ValueError
+
+
+def new_event_loop() -> EventLoop:
+    """A new glassloop event loop: fit to be a loop_factory."""
+    return EventLoop()
+
+
+class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but not in fact
+    """An event loop and its life: a context manager. See asyncio.Runner.
+
+    debug: True or False sets debug mode, None leaves it as the environment says. loop_factory: makes the loop; by
+    default it is a glassloop loop, which is also set as the thread's current one.
+    """
+
+    def __init__(self, *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> None:
+        super().__init__(debug=debug, loop_factory=self._make_current if loop_factory is None else loop_factory)
+        self._made_current = False
+
+    def _make_current(self) -> asyncio.AbstractEventLoop:
+        loop = new_event_loop()
+        asyncio.set_event_loop(loop)
+        self._made_current = True
+        return loop
+
+    def run(self, coro: Awaitable[T], *, context: Context | None = None) -> T:
+        """Run a coroutine, or any other awaitable, and return its result; `context` is what it runs in.
+
+        Ctrl-C cancels the coroutine and then raises KeyboardInterrupt here; a second one raises it at once. Raises
+        ValueError (TypeError from Python 3.14 on) if coro can't be awaited, RuntimeError in a running loop or after
+        close().
+        """
+        if not asyncio.iscoroutine(coro):
+            if not inspect.isawaitable(coro):
+                raise _NotAwaitable(f'a coroutine was expected, got {coro!r}{_advice(coro)}')
+            _refuse_in_loop('Runner.run()')
+            self.get_loop()  # a closed runner says so before there is a coroutine that nobody would await
+            coro = _wait_for(coro)
+        result: T = super().run(coro, context=context)
+        return result
+
+    def close(self) -> None:
+        """Cancel the tasks that are left, shut asynchronous generators and the default executor down, close the
+        loop. Closing twice does nothing."""
+        try:
+            super().close()
+        finally:
+            if self._made_current:
+                self._made_current = False
+                asyncio.set_event_loop(None)
+
+
+def run(main: Awaitable[T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> T:
+    """Run main() on a new glassloop event loop, close the loop, return the result. See asyncio.run.
+
+    Raises what main raises; ValueError (TypeError from Python 3.14 on) if it can't be awaited, RuntimeError in a
+    running loop.
+    """
+    _refuse_in_loop('glassloop.run()')
+    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)
+
+
+def _refuse_in_loop(what: str) -> None:
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(f'{what} cannot be called from a running event loop: await the coroutine there')
+
+
+def _advice(thing: object) -> str:
+    if inspect.iscoroutinefunction(thing):
+        return f'; call it: {thing.__name__}()'
+    return ''
+
+
+async def _wait_for(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+# ---- asyncio on glassloop ----
+
+if TYPE_CHECKING:
+    _DefaultPolicy = asyncio.DefaultEventLoopPolicy
+else:
+    # deprecated in 3.14, and gone one day: then there is nothing to inherit, and nothing to install
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        _DefaultPolicy = getattr(asyncio, 'DefaultEventLoopPolicy', object)
+
+
+class EventLoopPolicy(_DefaultPolicy):
+    """asyncio's default policy, but that the loops are glassloop's."""
+
+    def new_event_loop(self) -> EventLoop:
+        """A new glassloop event loop."""
+        return new_event_loop()
+
+
+def install() -> None:
+    """From now on asyncio.run(), asyncio.Runner and asyncio.new_event_loop() use glassloop. Twice does nothing more.
+
+    Python 3.14 deprecates event loop policies, hence a DeprecationWarning there: it names the other ways. Raises
+    RuntimeError where Python has no policies any more.
+    """
+    _set_policy()
+    if sys.version_info >= (3, 14):
+        warnings.warn(f'glassloop.install() sets an event loop policy, and Python is going to drop those: use {_ELSE}',
+                      DeprecationWarning, stacklevel=2)
+
+
+def _set_policy() -> None:
+    if not hasattr(asyncio, 'set_event_loop_policy'):
+        raise RuntimeError(f'this Python has no event loop policies: use {_ELSE}')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        if not isinstance(asyncio.get_event_loop_policy(), EventLoopPolicy):
+            asyncio.set_event_loop_policy(EventLoopPolicy())
+
+
+def take_over() -> None:
+    """install(), and every asyncio.Runner that is told to make a loop of asyncio or uvloop makes one of glassloop
+    (a factory of the program's own is left alone)."""
+    _set_policy()
+    init = asyncio.Runner.__init__
+
+    @functools.wraps(init)
+    def initialize(self: asyncio.Runner, *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> None:
+        if loop_factory is None:
+            if _is_replaced(type(_current_policy())):
+                _set_policy()
+        elif _is_replaced(loop_factory):
+            loop_factory = new_event_loop
+        init(self, debug=debug, loop_factory=loop_factory)
+
+    asyncio.Runner.__init__ = initialize  # type: ignore[method-assign]
+
+
+def _current_policy() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        return asyncio.get_event_loop_policy()
+
+
+def _is_replaced(thing: Any) -> bool:
+    return (getattr(thing, '__module__', None) or '').partition('.')[0] in ('asyncio', 'uvloop')
