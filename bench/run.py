@@ -128,6 +128,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--compiled", type=Path, metavar="FOLDER", help="where compiled glassloop is (the build here, else installed)")
     add("--interpreted", type=Path, metavar="FOLDER", help="where interpreted glassloop is (src)")
     add("--malloc", action="store_true", help="again with glibc's allocator keeping big blocks: " + " ".join(MALLOC))
+    add("--core", type=int, metavar="N", help="the core that everything runs on (the idlest one)")
+    add("--no-pin", action="store_true", help="leave it to the system where what runs")
     add("--no-gc", action="store_true", help="without the garbage collector, on all loops")
     add("--python-client", action="store_true", help="use the load client in Python even if there is a C compiler")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
@@ -140,18 +142,14 @@ def wanted(rows: dict[str, Row], patterns: list[str] | None, quick: bool) -> lis
     if not patterns:
         return [row for row in rows.values() if row.quick or not quick]
 
-    def matches(name: str) -> bool:
-        for pattern in patterns:
-            if pattern.lower() in name.lower():
-                return True
-            try:
-                if re.search(pattern, name, re.IGNORECASE):
-                    return True
-            except re.error:
-                continue
-        return False
+    def match(pattern: str) -> set[str]:
+        """The row of that name, else those with it in their names, else those that the regex finds."""
+        literal = {name for name in rows if name.lower() == pattern.lower()}
+        literal = literal or {name for name in rows if pattern.lower() in name.lower()}
+        return literal or {name for name in rows if re.search(pattern, name, re.IGNORECASE)}
 
-    return [row for row in rows.values() if matches(row.name)]
+    names = set().union(*map(match, patterns))
+    return [row for row in rows.values() if row.name in names]
 
 
 def list_rows(rows: list[Row]) -> None:
@@ -174,6 +172,26 @@ def available(runtimes: list[Runtime], settings: Settings, explicit: bool) -> di
             if explicit:
                 raise SystemExit(f"--loops asks for {runtime.key}") from None
     return versions
+
+
+def idlest_core() -> int:
+    def idle() -> dict[int, int]:
+        lines = [line.split() for line in Path("/proc/stat").read_text().splitlines() if re.match(r"cpu\d", line)]
+        return {int(fields[0][3:]): int(fields[4]) for fields in lines}
+
+    before = idle()
+    time.sleep(0.3)
+    after = idle()
+    return max(os.sched_getaffinity(0), key=lambda core: after.get(core, 0) - before.get(core, 0))
+
+
+def settle(core: int) -> None:
+    """Puts this process and those that it starts on one core, where none interrupts another. README.md says why."""
+    try:
+        os.sched_setaffinity(0, {core})
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError as error:
+        print(f"*** can't pin to core {core}: {error}")
 
 
 def surroundings() -> dict[str, Any]:
@@ -263,6 +281,9 @@ def main() -> int:
         print(f"*** {note}")
     if any(row.kind == "http" for row in rows) and not shutil.which("wrk"):
         print("*** wrk isn't installed, the rows of web servers are SKIPPED (on Debian: apt-get install wrk)")
+
+    if not options.no_pin:
+        settle(idlest_core() if options.core is None else options.core)
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         settings = Settings(

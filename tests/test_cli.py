@@ -263,14 +263,14 @@ class TestTheEnd:
                 ended.set()
 
             atexit.register(lambda: print('first registered', __name__))
-            atexit.register(lambda: print('last registered', __file__[-6:]))
+            atexit.register(lambda: print('last registered', __name__))
             threading.Thread(target=work).start()
             threading._register_atexit(before_threads)
             begun.wait()
             print('end of file')
             """)
         assert same("app.py").out.splitlines() == [
-            "end of file", "main thread done", "thread done __main__", "last registered app.py",
+            "end of file", "main thread done", "thread done __main__", "last registered __main__",
             "first registered __main__",
         ]
 

@@ -43,7 +43,8 @@ class Turn(LoopBase):
     default the system's."""
 
     def __init__(self, *, clock=None, poller=None):
-        self._clock = clock
+        # a subclass that tells the time itself is its own clock
+        self._clock = self if clock is None and type(self).time is not Turn.time else clock
         self._poller = default_poller() if poller is None else poller
         self._waker = Waker()
         self._task_factory = None
@@ -60,7 +61,9 @@ class Turn(LoopBase):
 
     def time(self):
         """Seconds on the loop's clock (float), monotonic."""
-        return self._now()
+        if self._clock is None or self._clock is self:
+            return _leaf.now()
+        return self._clock.time()
 
     def _now(self):
         if self._clock is None:
@@ -105,7 +108,7 @@ class Turn(LoopBase):
             self._check_callback(callback, 'call_later')
         if delay <= 0:
             self._soon_due = True
-        return self._at(self.time() + delay, callback, args, context)
+        return self._at(self._now() + delay, callback, args, context)
 
     def call_at(self, when, callback, *args, context=None):
         """Call callback(*args) at the time `when` of the loop's clock (seconds), never earlier. Returns a TimerHandle.

@@ -1,0 +1,346 @@
+"""What the primitives wait with: a line of waiters, the loop that they belong to, awaitables that are done at once, a
+deadline that settles a future.
+
+- `Ring`: first in, first out, for waiters and for a queue's items. It has a deque's face, since programs and
+  subclasses look into `lock._waiters` or `queue._queue`.
+- `Bound`: a primitive belongs to the loop on which somebody first had to wait for it.
+- A waiter is a future. On a glassloop loop it is made and settled by C calls; on any other loop it is what
+  loop.create_future() gives, so that the primitives work there too.
+- `Ready` and `NOTHING` are awaitables for what need not wait (`async with lock:` on a free lock): no future, no turn.
+
+A waiter that is cancelled after it was woken passes the wake-up on; each primitive does that itself.
+"""
+import asyncio
+
+from ..core import future as _future
+from ..core.future import Future
+from ..core.leaf import HandleBase, LoopBase, Op
+
+PENDING = 0
+FINISHED = 2
+SMALLEST = 4
+LARGE = 1024
+
+_running_loop = asyncio._get_running_loop
+#: the running task of each loop; None from Python 3.14 on, where only asyncio.current_task() knows
+_current = getattr(asyncio.tasks, '_current_tasks', None)
+
+
+def current(loop):
+    """The task that runs on the loop now, ours or a foreign one; None in a callback. What asyncio.current_task() says,
+    without the price of asking."""
+    if _current is not None:
+        return _current.get(loop)
+    return asyncio.current_task(loop)
+
+
+def running():
+    """The running loop. Raises RuntimeError if there is none."""
+    loop = _running_loop()
+    if loop is None:
+        raise RuntimeError('no running event loop')
+    return loop
+
+
+def make_waiter(loop):
+    """A pending future of the loop."""
+    if isinstance(loop, LoopBase):
+        return _future.new_future(loop)
+    return loop.create_future()
+
+
+def wake(future):
+    """Settle a waiter; False if it was settled (or cancelled) before."""
+    if type(future) is Future:
+        ours = future
+        if ours._st != PENDING:
+            return False
+        ours._finish(None)
+        return True
+    if future.done():
+        return False
+    future.set_result(None)
+    return True
+
+
+def was_woken(future):
+    """True if the waiter was settled and not cancelled. One that is pending still is cancelled here."""
+    if type(future) is Future:
+        ours = future
+        if ours._st == PENDING:
+            ours._cancel(None)
+        return ours._st == FINISHED
+    future.cancel()
+    return not future.cancelled()
+
+
+class Ring:
+    """First in, first out. A list whose length is a power of two, and where in it the first one is."""
+
+    __slots__ = ('_items', '_head', '_n')
+
+    def __init__(self, items=()):
+        self._items = []
+        self._head = 0
+        self._n = 0
+        for item in items:
+            self._add(item)
+
+    # ---- for the runtime ----
+
+    def _add(self, item):
+        if self._n == len(self._items):
+            self._resize(2 * self._n if self._n else SMALLEST)
+        items = self._items
+        items[(self._head + self._n) & (len(items) - 1)] = item
+        self._n += 1
+        return 0
+
+    def _first(self):
+        """The first one; there must be one."""
+        return self._items[self._head]
+
+    def _at(self, i):
+        items = self._items
+        return items[(self._head + i) & (len(items) - 1)]
+
+    def _shift(self):
+        """Take the first one out; there must be one."""
+        items = self._items
+        i = self._head
+        item = items[i]
+        items[i] = None
+        self._head = (i + 1) & (len(items) - 1)
+        self._n -= 1
+        if self._n == 0 and len(items) > LARGE:
+            self._items = []
+            self._head = 0
+        return item
+
+    def _drop(self, item):
+        """Take this very object out; False if it isn't in line."""
+        n = self._n
+        if n == 0:
+            return False
+        items = self._items
+        if items[self._head] is item:
+            self._shift()
+            return True
+        mask = len(items) - 1
+        head = self._head
+        for i in range(1, n):
+            if items[(head + i) & mask] is item:
+                self._remove_at(i)
+                return True
+        return False
+
+    def _remove_at(self, i):
+        items = self._items
+        mask = len(items) - 1
+        head = self._head
+        for k in range(i + 1, self._n):
+            items[(head + k - 1) & mask] = items[(head + k) & mask]
+        items[(head + self._n - 1) & mask] = None
+        self._n -= 1
+        return 0
+
+    def _resize(self, room):
+        items = self._list()
+        items.extend([None] * (room - self._n))
+        self._items = items
+        self._head = 0
+        return 0
+
+    def _list(self):
+        return [self._at(i) for i in range(self._n)]
+
+    def _wake_next(self):
+        """Take waiters out up to and including the first that can be woken; False if there is none."""
+        while self._n:
+            if wake(self._shift()):
+                return True
+        return False
+
+    def _wake_all(self):
+        """Wake all who wait; they stay in line until they run."""
+        for i in range(self._n):
+            wake(self._at(i))
+        return 0
+
+    # ---- a deque's face ----
+
+    def append(self, item):
+        self._add(item)
+
+    def appendleft(self, item):
+        if self._n == len(self._items):
+            self._resize(2 * self._n if self._n else SMALLEST)
+        self._head = (self._head - 1) & (len(self._items) - 1)
+        self._items[self._head] = item
+        self._n += 1
+
+    def extend(self, items):
+        for item in items:
+            self._add(item)
+
+    def popleft(self):
+        if self._n == 0:
+            raise IndexError('pop from an empty Ring')
+        return self._shift()
+
+    def pop(self):
+        if self._n == 0:
+            raise IndexError('pop from an empty Ring')
+        item = self._at(self._n - 1)
+        self._remove_at(self._n - 1)
+        return item
+
+    def remove(self, item):
+        for i in range(self._n):
+            if self._at(i) == item:
+                self._remove_at(i)
+                return
+        raise ValueError('not in the Ring')
+
+    def clear(self):
+        self._items = []
+        self._head = 0
+        self._n = 0
+
+    def index(self, item):
+        return self._list().index(item)
+
+    def count(self, item):
+        return self._list().count(item)
+
+    def copy(self):
+        return Ring(self._list())
+
+    def __len__(self):
+        return self._n
+
+    def __iter__(self):
+        return iter(self._list())
+
+    def __reversed__(self):
+        return reversed(self._list())
+
+    def __contains__(self, item):
+        return item in self._list()
+
+    def __getitem__(self, i):
+        return self._list()[i]
+
+    def __setitem__(self, i, item):
+        items = self._list()
+        items[i] = item
+        self.clear()
+        self.extend(items)
+
+    def __delitem__(self, i):
+        items = self._list()
+        del items[i]
+        self.clear()
+        self.extend(items)
+
+    def __eq__(self, other):
+        return self._list() == list(other) if isinstance(other, Ring) else NotImplemented
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f'Ring({self._list()!r})'
+
+
+class Bound:
+    """Belongs to the loop on which it was first waited for."""
+
+    def _new_waiter(self):
+        loop = _running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        if isinstance(loop, LoopBase):
+            return _future.new_future(loop)
+        return loop.create_future()
+
+    def _bind(self, loop):
+        if loop is None:
+            raise RuntimeError('no running event loop')
+        if self._loop is not None:
+            raise RuntimeError(f'{self!r} is bound to a different event loop')
+        self._loop = loop
+        return 0
+
+
+class Ready(Op):
+    """Done at once, with a value."""
+
+    __slots__ = ()
+
+    def _begin(self):
+        return None
+
+
+def ready(value):
+    """An awaitable that is done at once with this value."""
+    op = Ready.__new__(Ready)
+    op._value = value
+    return op
+
+
+class Nothing:
+    """Done at once with None, as often as it is awaited. There is one of it: NOTHING."""
+
+    __slots__ = ()
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        raise StopIteration
+
+    def throw(self, type, value=None, traceback=None):
+        if value is None:
+            value = type() if isinstance(type, _type) else type
+        raise value if traceback is None else value.with_traceback(traceback)
+
+    def close(self):
+        return None
+
+
+_type = type
+NOTHING = Nothing()
+
+
+class Alarm(HandleBase):
+    """A deadline that settles a future with a value, without a callback or a context."""
+
+    __slots__ = ('_future', '_value')
+
+    def _run(self, core):
+        if self._future._st == PENDING:
+            self._future._finish(self._value)
+        return 0
+
+
+def set_alarm(core, delay, future, value):
+    """Settle the future with the value `delay` seconds from now unless it is settled before. Raises ValueError if the
+    delay is not a number."""
+    when = core._now() + delay
+    if when != when:
+        raise ValueError('Invalid delay: NaN (not a number)')
+    alarm = Alarm.__new__(Alarm)
+    alarm._index = -1
+    alarm._when = when
+    alarm._future = future
+    alarm._value = value
+    core._timers.push(alarm)
+    if delay <= 0:
+        core._soon_due = True
+    return alarm
