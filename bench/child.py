@@ -1,4 +1,4 @@
-"""The measured process: runs one row on one loop and prints lines of JSON. Started by measure.py, once per figure.
+"""The measured process: runs one row on one loop and prints lines of JSON. measure.py starts one per figure.
 
     child.py '{"row": "sleep(0), 1 task", "loop": "uvloop", "seconds": 0.5}'
     child.py '{"probe": "uvloop"}'
@@ -38,7 +38,7 @@ def resident() -> int:
 
 
 async def repeat(row: Row, aio: Any, seconds: float, *rest: Any) -> None:
-    """Runs the batch until it has used that much CPU time; the warm-up before is a fifth of it, at least one batch."""
+    """Runs the batch until it has used that much CPU time, after a warm-up of a fifth of it."""
     clock = time.process_time
 
     async def batches(seconds: float) -> tuple[int, float]:
@@ -78,8 +78,9 @@ async def hold(row: Row, aio: Any, listener: socket.socket) -> None:
         if count == target:
             settled.set()
 
+    address = listener.getsockname()
     server = await row.function(aio, listener, made)
-    say(address=listener.getsockname())
+    say(address=address)
     await settled.wait()
     before = resident()
     settled.clear()
@@ -93,8 +94,9 @@ async def hold(row: Row, aio: Any, listener: socket.socket) -> None:
 
 
 async def serve(row: Row, aio: Any, listener: socket.socket) -> None:
+    address = listener.getsockname()  # before a loop takes the socket over
     server = await row.function(aio, listener)
-    say(address=listener.getsockname())
+    say(address=address)
     await (server if isinstance(server, asyncio.Future) else aio.get_running_loop().create_future())
 
 

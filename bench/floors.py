@@ -1,6 +1,6 @@
 """The floors: ratios that glassloop has to reach, and the check of a run against them.
 
-A floor names rows by a regular expression that has to match the whole name; every row that matches has to hold.
+A floor names rows by a regular expression for the whole name; each of them has to hold it.
 A ratio is the other's cost divided by ours, per round, median over the rounds: 2.0 means half the cost.
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import median
+
+from report import ratios
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Floor:
 
 
 SCHEDULING = (
-    r"call_soon.*|timer set and cancel|100k timers firing|sleep\(0\).*|ping-pong on futures|create_task \+ await"
-    r"|gather 10k.*|TaskGroup 10k|Queue\(.*|Lock.*|Semaphore.*|Event.*|wait_for|timeout"
+    r"call_soon.*|timer set and cancel|100k timers firing|sleep\(0\).*|ping-pong on futures"
+    r"|create_task \+ await|gather 10k.*|TaskGroup 10k|Queue\(.*|Lock.*|Semaphore.*|Event.*|wait_for|timeout"
 )
 
 FLOORS = (
@@ -72,24 +75,21 @@ class Verdict:
 
 def check(rows: Iterable[str], samples: Callable[[str, str], list[float | None]]) -> list[Verdict]:
     """Judges the rows; samples(row, loop) is the cost in each round, None where there is no figure."""
-    from statistics import median
+    return [
+        judge(row, floor, samples(row, floor.loop), samples(row, floor.over))
+        for row in rows
+        for floor in FLOORS
+        if re.fullmatch(floor.rows, row)
+    ]
 
-    verdicts = []
-    for row in rows:
-        for floor in FLOORS:
-            if not re.fullmatch(floor.rows, row):
-                continue
-            ours = samples(row, floor.loop)
-            if floor.at_most:
-                figures = [cost for cost in ours if cost is not None]
-            else:
-                theirs = samples(row, floor.over)
-                figures = [b / a for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
-            if not figures:
-                verdicts.append(Verdict(row, floor, None, False))
-                continue
-            good = [figure <= floor.at_most if floor.at_most else figure >= floor.at_least for figure in figures]
-            reached = median(figures)
-            held = reached <= floor.at_most if floor.at_most else reached >= floor.at_least
-            verdicts.append(Verdict(row, floor, reached, held, any(good) and not all(good)))
-    return verdicts
+
+def judge(row: str, floor: Floor, ours: list[float | None], theirs: list[float | None]) -> Verdict:
+    figures = [cost for cost in ours if cost is not None] if floor.at_most else ratios(theirs, ours)
+    if not figures:
+        return Verdict(row, floor, None, False)
+    reached = median(figures)
+    held = [
+        figure <= floor.at_most if floor.at_most else figure >= floor.at_least
+        for figure in (reached, *figures)
+    ]
+    return Verdict(row, floor, reached, held[0], any(held) and not all(held))

@@ -1,9 +1,9 @@
 """The load client: builds load.c, and stands in for it where there is no C compiler.
 
-    load.py mode=echo pid=... port=... ...      the same arguments and the same line of JSON as load.c, which see
+    load.py mode=echo pid=... port=... ...      the same arguments and the same JSON as load.c, which see
 
-The stand-in is a Python process with one selector. It is slower than the servers that it measures; CPU time per
-operation stays comparable, because every loop is measured with the same client.
+The stand-in is a Python process with one selector. It is slower than the servers that it measures; CPU time
+per operation stays comparable, because every loop is measured with the same client.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHUNK = 1 << 18
 
 
 def cpu_clock(pid: int) -> int:
-    """The clock of another process's CPU time, user and system, as Linux numbers it: for time.clock_gettime()."""
+    """The clock of another process's CPU time, user and system, as Linux numbers it; for clock_gettime()."""
     return (~pid << 3) | 2
 
 
@@ -45,7 +45,8 @@ def client(prefer_python: bool = False) -> tuple[list[str], str]:
         return python, "no C compiler: the load client is the slow one in Python"
     source = HERE / "load.c"
     name = "load-" + hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    for folder in (HERE.parent / "build" / "bench", Path(tempfile.gettempdir()) / f"glassloop-bench-{os.getuid()}"):
+    private = Path(tempfile.gettempdir()) / f"glassloop-bench-{os.getuid()}"
+    for folder in (HERE.parent / "build" / "bench", private):
         program = folder / name
         if program.exists():
             return [str(program)], ""
@@ -56,7 +57,10 @@ def client(prefer_python: bool = False) -> tuple[list[str], str]:
         except OSError:
             continue
         if built.returncode:
-            return python, f"load.c doesn't compile, the load client is the slow one in Python: {built.stderr[:500]}"
+            return (
+                python,
+                f"load.c doesn't compile, so the client is the slow one in Python: {built.stderr[:500]}",
+            )
         part.replace(program)
         return [str(program)], ""
     return python, "no folder to build load.c in: the load client is the slow one in Python"
@@ -149,13 +153,15 @@ class Client:
             now = time.monotonic()
             if not marked:
                 if now - start >= self.warm:
-                    before, own, server = self.exchanges, time.process_time(), time.clock_gettime(server_clock)
-                    marked = now
+                    before, marked = self.exchanges, now
+                    own, server = time.process_time(), time.clock_gettime(server_clock)
             elif now - marked >= self.time and self.exchanges > before:
                 cpu = time.clock_gettime(server_clock) - server
                 own = time.process_time() - own
-                done = (self.exchanges - before) * self.ops
-                print(json.dumps({"ops": done, "cpu": cpu, "wall": now - marked, "client_cpu": own}), flush=True)
+                ops = (self.exchanges - before) * self.ops
+                print(
+                    json.dumps({"ops": ops, "cpu": cpu, "wall": now - marked, "client_cpu": own}), flush=True
+                )
                 sys.stdin.read()
                 return
 

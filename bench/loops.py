@@ -1,9 +1,9 @@
 """The runtimes that are compared, and how a program gets to run on each of them.
 
-A runtime has a key (`--loops` names it), a loop, and the module whose names the measured program uses: `asyncio` for
-a program that just runs on another loop (drop-in), `glassloop` for one written with glassloop's own (native). The
-glassloop that is imported is a matter of PYTHONPATH, which the parent process sets; `import_runtime` checks that the
-right one came.
+A runtime has a key (`--loops` names it), a loop, and the module whose names the measured program uses:
+`asyncio` for a program that just runs on another loop (drop-in), `glassloop` for one written with glassloop's
+own (native). Which glassloop is imported is a matter of PYTHONPATH, which the parent process sets;
+`import_runtime` checks that the right one came.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ RUNTIMES = {
             "rloop",
             "rloop",
             start="import asyncio, rloop\n"
-            f"{NOOP}with asyncio.Runner(loop_factory=rloop.new_event_loop) as runner:\n    runner.run(noop())",
+            f"{NOOP}with asyncio.Runner(loop_factory=rloop.new_event_loop) as r:\n    r.run(noop())",
         ),
         _GLASSLOOP,
         replace(_GLASSLOOP, key="native", names="glassloop"),

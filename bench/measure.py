@@ -1,4 +1,4 @@
-"""One measurement: one row on one runtime in fresh processes. What each kind of row needs is a function here."""
+"""One measurement: one row on one runtime, in fresh processes. Each kind of row has its function here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from rows import Row
 HERE = Path(__file__).resolve().parent
 LIMIT = 60.0  # seconds that a process may take for one measurement
 
-Sample = dict[str, Any]  # "value": cost of an operation in the row's unit; "ops", "cpu", "wall"... where they exist
+Sample = dict[
+    str, Any
+]  # "value": an operation's cost in the row's unit; "ops", "cpu", "wall"... if they exist
 
 
 class MeasurementFailed(Exception):
@@ -53,7 +55,7 @@ class Process:
     """A process that talks in lines of JSON. Leaving the block kills it."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
+        self.errors = tempfile.TemporaryFile()  # closed in __exit__
         self.rest = b""
         self.process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors
@@ -97,7 +99,7 @@ class Process:
 
 
 def child(settings: Settings, runtime: Runtime, **order: Any) -> Process:
-    order = {"seconds": settings.seconds, "gc": settings.gc, "folder": settings.folder, "limit": LIMIT, **order}
+    order |= {"seconds": settings.seconds, "gc": settings.gc, "folder": settings.folder, "limit": LIMIT}
     return Process([sys.executable, str(HERE / "child.py"), json.dumps(order)], settings.env(runtime))
 
 
@@ -116,8 +118,11 @@ def probe(settings: Settings, runtime: Runtime) -> str:
 
 
 def measure(row: Row, runtime: Runtime, settings: Settings) -> Sample:
-    """Raises:
-    MeasurementFailed, NotAvailable
+    """What one operation of the row costs on the runtime.
+
+    Raises:
+        MeasurementFailed: the program crashed, hung or gave wrong bytes.
+        NotAvailable: it can't be measured on this runtime or this machine.
     """
     sample = KINDS[row.kind](row, runtime, settings)
     if "value" not in sample:
@@ -126,7 +131,7 @@ def measure(row: Row, runtime: Runtime, settings: Settings) -> Sample:
 
 
 def finished(process: Process, sample: Sample) -> Sample:
-    """The sample, with what the measured process complained of on stderr: a row that isn't silent isn't right."""
+    """The sample, with what the measured process said on stderr: a row that isn't silent isn't right."""
     if said := process.said_on_stderr():
         sample["stderr"] = said[-2000:]
     return sample

@@ -10,7 +10,7 @@ from rows import Row
 
 @dataclass(frozen=True)
 class Cell:
-    """One row on one loop: costs per round (None: no figure), and their ratio to the base's in the same round."""
+    """One row on one loop: costs per round (None: no figure), and ratios to the base's in the same round."""
 
     costs: list[float | None]
     ratios: list[float]
@@ -44,6 +44,11 @@ def quantity(value: float, unit: str) -> str:
         if abs(value) >= size:
             return f"{value / size:.2f} {name}"
     return f"{value:.0f} ns" if abs(value) >= 9.95 else f"{value:.1f} ns"
+
+
+def ratios(base: list[float | None], costs: list[float | None]) -> list[float]:
+    """The base's cost divided by ours, for each round that has both."""
+    return [b / a for a, b in zip(costs, base, strict=False) if a is not None and b is not None and a > 0]
 
 
 CELL = 21

@@ -1,11 +1,11 @@
 """The registry of rows. A row is one small program whose cost per operation is compared.
 
-A row's function is written once against `aio`, the module of the names (asyncio or glassloop), and runs on every
-loop. How it is measured depends on its kind:
+A row's function is written once against `aio`, the module of the names (asyncio or glassloop), and runs on
+every loop. How it is measured depends on its kind:
 
     operation   await function(aio, n) does n operations; its own process's CPU time
     connect     the same with a peer's port: await function(aio, n, port)
-    serve       await function(aio, listener) starts a server; the load client works on it; the server's CPU time
+    serve       await function(aio, listener) starts a server; under the load client; the server's CPU time
     http        the same, under wrk
     memory      await function(aio, n) returns n objects; the growth of resident memory
     idle        await function(aio, listener, counter) starts a server; resident memory per connection held
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 BACKLOG = 1024
@@ -63,11 +64,7 @@ def operation(name: str, n: int, *, native: bool = True) -> Callable[..., Any]:
 
 
 def load_all() -> dict[str, Row]:
-    """Imports every file of rows, in the order of the report."""
-    import rows_core
-    import rows_sync
-    import rows_net
-    import rows_web
-    import rows_process  # noqa: F401  (each registers its rows)
-
+    """Imports every file of rows, in the order of the report. Each registers its own."""
+    for theme in ("core", "sync", "net", "web", "process"):
+        import_module(f"rows_{theme}")
     return ROWS

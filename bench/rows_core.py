@@ -151,7 +151,7 @@ async def sleep_0_in_1000_tasks(aio: Any, n: int) -> None:
 
 @operation("ping-pong on futures", 20_000, native=False)
 async def ping_pong(aio: Any, n: int) -> None:
-    """Two tasks in turn: each wakes the other through a future and waits on a new one. An operation is one wake."""
+    """Two tasks: each wakes the other through a future and waits on a new one. An operation is a wake."""
     loop = aio.get_running_loop()
     create_future = loop.create_future
     balls = [create_future(), create_future()]

@@ -129,7 +129,7 @@ def plural(connections: int) -> str:
     return f"{connections} connection" + ("s" if connections > 1 else "")
 
 
-# The small run leaves out the corners: it has every size on 10 connections and every number of connections at 1 KiB.
+# --quick leaves out the corners: it has all sizes on 10 connections and all numbers of connections at 1 KiB.
 for _title, _function in (
     ("Protocol", protocol_server(Echo)),
     ("BufferedProtocol", protocol_server(BufferedEcho)),
@@ -148,19 +148,20 @@ for _title, _function in (
             response=_size * KIB,
         )
 
-serves("echo Unix Protocol, 1 KiB, 10 connections", unix_echo, unix=True, mode="echo", conns=10, request=KIB, response=KIB)
+_SMALL = {"mode": "echo", "conns": 10, "request": KIB, "response": KIB}
+serves("echo Unix Protocol, 1 KiB, 10 connections", unix_echo, unix=True, **_SMALL)
 
 # 100 lines of 20 bytes at once; an operation is one line.
 _LINES = {"mode": "echo", "conns": 10, "request": 2000, "response": 2000, "line": 20, "ops": 100}
 serves("pipelined small messages, Protocol", protocol_server(AnswerEachLine), **_LINES)
 serves("pipelined small messages, streams", stream_lines, native=True, **_LINES)
 
-serves(
-    "split head/body write", protocol_server(HeadAndBody), mode="echo", conns=10, request=64, response=len(HEAD) + len(BODY)
-)
+_SPLIT = {"mode": "echo", "conns": 10, "request": 64, "response": len(HEAD + BODY)}
+serves("split head/body write", protocol_server(HeadAndBody), **_SPLIT)
 
 serves("accept", protocol_server(CloseAtOnce), mode="connect", conns=10)
-serves("accept, one message", protocol_server(AnswerAndClose), mode="connect", conns=10, request=64, response=64)
+_MESSAGE = {"mode": "connect", "conns": 10, "request": 64, "response": 64}
+serves("accept, one message", protocol_server(AnswerAndClose), **_MESSAGE)
 
 
 class Connected(asyncio.Protocol):

@@ -43,7 +43,7 @@ async def queue_of_100(aio: Any, n: int) -> None:
 
 @operation("Lock, 10 tasks contend", 5_000)
 async def contended_lock(aio: Any, n: int) -> None:
-    """Each holder gives up the turn once, so the others have to wait. An operation is one acquire and release."""
+    """Each holder gives up the turn once, so that the others wait. An operation is an acquire and release."""
     lock = aio.Lock()
     sleep = aio.sleep
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares event loops: CPU time per operation, in fresh processes, the loops in turn. README.md says how to read it.
+"""Compares event loops: CPU time per operation, in fresh processes, the loops in turn. See README.md.
 
-    python bench/run.py                                      every row, five rounds
-    python bench/run.py --quick                              three short rounds, without the corners
-    python bench/run.py --rows 'queue(1)' --loops uvloop,native --quick      one row in a few seconds
+python bench/run.py                                      every row, five rounds
+python bench/run.py --quick                              three short rounds, without the corners
+python bench/run.py --rows 'queue(1)' --loops uvloop,native --quick      one row in a few seconds
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "26843
 class Bench:
     """A run: the samples, and what couldn't be measured and why."""
 
-    def __init__(self, runtimes: list[Runtime], settings: Settings, rounds: int, base: str | None) -> None:
+    def __init__(self, runtimes: list[Runtime], settings: Settings, rounds: int, base: str) -> None:
         self.runtimes = runtimes
         self.settings = settings
         self.rounds = rounds
@@ -47,7 +47,7 @@ class Bench:
         self.complaints: dict[tuple[str, str, str], str] = {}
 
     def takes(self, row: Row, runtime: Runtime, explicit: bool) -> bool:
-        """Whether this row is measured on that runtime. The interpreted one only where it is scheduling, unless asked."""
+        """Whether this row is measured there; the interpreted one only has the scheduling rows, unless asked."""
         if runtime.native and not row.native:
             return False
         return not runtime.interpreted or row.interpreted or explicit
@@ -80,10 +80,7 @@ class Bench:
 
     def cell(self, row: str, loop: str, variant: str) -> report.Cell:
         costs = self.costs(row, loop, variant)
-        ratios = []
-        if self.base:
-            base = self.costs(row, self.base, variant)
-            ratios = [b / a for a, b in zip(costs, base, strict=False) if a is not None and b is not None and a > 0]
+        ratios = report.ratios(self.costs(row, self.base, variant), costs)
         key = (row, loop, variant)
         return report.Cell(costs, ratios, self.failures.get(key) or self.missing.get(key, ""))
 
@@ -112,26 +109,45 @@ class Bench:
                         "samples": self.samples[key],
                         **({"note": cell.note} if cell.note else {}),
                     }
-                out.append({"row": row.name, "theme": row.theme, "unit": row.unit, "variant": variant, "loops": figures})
+                about = {"row": row.name, "theme": row.theme, "unit": row.unit, "variant": variant}
+                out.append({**about, "loops": figures})
         return out
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument
-    add("--rows", action="append", metavar="REGEX", help="rows whose name has it, as a regex or literally; repeatable")
+    add(
+        "--rows",
+        action="append",
+        metavar="REGEX",
+        help="rows with it in their name, literally or as a regex; repeatable",
+    )
     add("--loops", metavar="A,B", help=f"of {', '.join(loops.RUNTIMES)}; glassloop@FOLDER is another build")
     add("--base", metavar="LOOP", help="what the ratios are to (uvloop)")
     add("--rounds", type=int, metavar="N", help="how often each loop is measured (5, with --quick 3)")
     add("--seconds", type=float, metavar="S", help="length of one measurement (0.5, with --quick 0.2)")
     add("--quick", action="store_true", help="fewer and shorter rounds, without the corners of the echo rows")
-    add("--compiled", type=Path, metavar="FOLDER", help="where compiled glassloop is (the build here, else installed)")
-    add("--interpreted", type=Path, metavar="FOLDER", help="where interpreted glassloop is (src)")
-    add("--malloc", action="store_true", help="again with glibc's allocator keeping big blocks: " + " ".join(MALLOC))
+    add(
+        "--compiled",
+        type=Path,
+        metavar="FOLDER",
+        help="compiled glassloop (the build here, else the installed)",
+    )
+    add("--interpreted", type=Path, metavar="FOLDER", help="interpreted glassloop (src)")
+    add(
+        "--malloc",
+        action="store_true",
+        help="also with an allocator that keeps big blocks: " + " ".join(MALLOC),
+    )
     add("--core", type=int, metavar="N", help="the core that everything runs on (the idlest one)")
     add("--no-pin", action="store_true", help="leave it to the system where what runs")
     add("--no-gc", action="store_true", help="without the garbage collector, on all loops")
-    add("--python-client", action="store_true", help="use the load client in Python even if there is a C compiler")
+    add(
+        "--python-client",
+        action="store_true",
+        help="the load client in Python, even if there is a C compiler",
+    )
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     add("--floors", action="store_true", help="check the floors; the exit code is 1 when one isn't held")
     add("--list", action="store_true", help="list the rows and the loops, and stop")
@@ -154,7 +170,9 @@ def wanted(rows: dict[str, Row], patterns: list[str] | None, quick: bool) -> lis
 
 def list_rows(rows: list[Row]) -> None:
     for row in rows:
-        extra = ["native"] * row.native + ["interpreted"] * row.interpreted + ["not in --quick"] * (not row.quick)
+        extra = (
+            ["native"] * row.native + ["interpreted"] * row.interpreted + ["not in --quick"] * (not row.quick)
+        )
         bounds = [str(f) for f in floors.FLOORS if re.fullmatch(f.rows, row.name)]
         print(f"{row.theme:8} {row.name:44} {', '.join(extra):32} {'; '.join(bounds)}".rstrip())
     print("\nloops:", ", ".join(loops.RUNTIMES))
@@ -176,7 +194,9 @@ def available(runtimes: list[Runtime], settings: Settings, explicit: bool) -> di
 
 def idlest_core() -> int:
     def idle() -> dict[int, int]:
-        lines = [line.split() for line in Path("/proc/stat").read_text().splitlines() if re.match(r"cpu\d", line)]
+        lines = [
+            line.split() for line in Path("/proc/stat").read_text().splitlines() if re.match(r"cpu\d", line)
+        ]
         return {int(fields[0][3:]): int(fields[4]) for fields in lines}
 
     before = idle()
@@ -186,7 +206,7 @@ def idlest_core() -> int:
 
 
 def settle(core: int) -> None:
-    """Puts this process and those that it starts on one core, where none interrupts another. README.md says why."""
+    """Puts this process and those that it starts on one core, where none interrupts another; see README.md."""
     try:
         os.sched_setaffinity(0, {core})
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -229,7 +249,13 @@ def print_floors(bench: Bench, rows: list[Row]) -> tuple[list[dict[str, Any]], b
     if not verdicts:
         print("  none for these rows")
     out = [
-        {"row": v.row, "floor": str(v.floor), "reached": v.reached, "held": v.held, "rounds_disagree": v.close}
+        {
+            "row": v.row,
+            "floor": str(v.floor),
+            "reached": v.reached,
+            "held": v.held,
+            "rounds_disagree": v.close,
+        }
         for v in verdicts
     ]
     return out, good
@@ -254,7 +280,7 @@ def print_notes(bench: Bench) -> bool:
 
 def main() -> int:
     options = arguments().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the processes are ended as on Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the processes, as Ctrl-C does
     rows = wanted(load_all(), options.rows, options.quick)
     if not rows:
         raise SystemExit("no row has such a name; --list shows them")
@@ -294,7 +320,9 @@ def main() -> int:
         )
         versions = available(runtimes, settings, bool(options.loops))
         runtimes = [runtime for runtime in runtimes if runtime.key in versions]
-        base = options.base or ("uvloop" if "uvloop" in versions else next(iter(versions), None))
+        if not versions:
+            raise SystemExit("there is no loop to measure")
+        base = options.base or ("uvloop" if "uvloop" in versions else next(iter(versions)))
         if base not in versions:
             raise SystemExit(f"the base {base!r} isn't among the loops")
         bench = Bench(runtimes, settings, options.rounds or (3 if options.quick else 5), base)
@@ -306,7 +334,7 @@ def run(bench: Bench, rows: list[Row], options: argparse.Namespace, versions: di
     width = max(len(row.name) for row in rows)
     begun = time.monotonic()
     keys = [runtime.key for runtime in bench.runtimes]
-    print(f"\nCPU time (user+system) per operation, ratio to {bench.base} (more is better), spread over the rounds")
+    print(f"\nCPU time per operation, ratio to {bench.base} (more is better), spread over the rounds")
     for variant, environment in variants.items():
         print()
         if variant:
@@ -318,7 +346,8 @@ def run(bench: Bench, rows: list[Row], options: argparse.Namespace, versions: di
 
     failed = print_notes(bench)
     verdicts, held = print_floors(bench, rows) if options.floors else ([], True)
-    print(f"\n{len(rows)} rows in {time.monotonic() - begun:.0f} s, {bench.rounds} rounds of {bench.settings.seconds} s")
+    took = time.monotonic() - begun
+    print(f"\n{len(rows)} rows in {took:.0f} s, {bench.rounds} rounds of {bench.settings.seconds} s")
     if options.json:
         what = {
             **surroundings(),

@@ -32,6 +32,8 @@ cdef class Future(FutureBase):
     cdef object __weakref__
 
     @cython.final
+    cdef int _check_made(self) except -1
+    @cython.final
     cdef int _attach(self, object loop) except -1
     @cython.final
     cdef int _report_unretrieved(self) except -1

@@ -12,6 +12,7 @@ task, if it was one.
 A future made for a loop that is not glassloop's works too: it schedules through that loop's call_soon().
 """
 import asyncio
+import sys
 from asyncio import base_futures
 from types import GenericAlias
 
@@ -25,6 +26,9 @@ InvalidStateError = asyncio.InvalidStateError
 PENDING = 0
 CANCELLED = 1
 FINISHED = 2
+
+# before 3.12 asyncio refuses it, from then on it wraps it
+_REFUSES_STOP_ITERATION = sys.version_info < (3, 12)
 
 _STATES = ('PENDING', 'CANCELLED', 'FINISHED')
 
@@ -65,9 +69,6 @@ class Waiting:
 class Future(FutureBase):
     """A result that comes later. Not thread-safe. See asyncio.Future."""
 
-    __slots__ = ('_loop', '_core', '_waiter', '_cbs', '_message', '_trace', '_source_traceback', '_log_tb', '_listened',
-                 '__weakref__')
-
     __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, *, loop=None):
@@ -80,18 +81,6 @@ class Future(FutureBase):
     def _attach(self, loop):
         self._loop = loop
         self._core = loop if isinstance(loop, LoopBase) else None
-        self._st = PENDING
-        self._value = None
-        self._error = None
-        self._blocking = False
-        self._slot = -1
-        self._waiter = None
-        self._cbs = None
-        self._message = None
-        self._trace = None
-        self._source_traceback = None
-        self._log_tb = False
-        self._listened = False
         return 0
 
     def __del__(self):
@@ -168,8 +157,14 @@ class Future(FutureBase):
 
     # ---- the public face ----
 
+    def _check_made(self):
+        if self._loop is None:
+            raise RuntimeError('Future object is not initialized.')
+        return 0
+
     def get_loop(self):
         """The event loop that the future belongs to."""
+        self._check_made()
         return self._loop
 
     def done(self):
@@ -202,16 +197,21 @@ class Future(FutureBase):
         """Settle with a result. Raises InvalidStateError if settled already."""
         if self._st != PENDING:
             raise InvalidStateError(f'{_STATES[self._st]}: {self!r}')
+        self._check_made()
         self._finish(result)
 
     def set_exception(self, exception):
         """Settle with an exception (an instance, or a class to be called). Raises InvalidStateError if settled already,
-        TypeError for StopIteration, which can't pass through an await."""
+        TypeError for StopIteration, which can't pass through an await (from Python 3.12 on it becomes the cause of a
+        RuntimeError instead)."""
         if self._st != PENDING:
             raise InvalidStateError(f'{_STATES[self._st]}: {self!r}')
+        self._check_made()
         if isinstance(exception, type):
             exception = exception()
         if isinstance(exception, StopIteration):
+            if _REFUSES_STOP_ITERATION:
+                raise TypeError('StopIteration interacts badly with generators and cannot be raised into a Future')
             error = RuntimeError('StopIteration interacts badly with generators and cannot be raised into a Future')
             error.__cause__ = exception
             error.__context__ = exception
@@ -222,14 +222,17 @@ class Future(FutureBase):
 
     def cancel(self, msg=None):
         """Cancel; False if it is settled already."""
+        self._check_made()
         return self._cancel(msg)
 
     def add_done_callback(self, fn, *, context=None):
         """Call fn(future) in the turn after it is settled (in the next turn if it is already)."""
+        self._check_made()
         self._call_back(fn, _leaf.copy_context() if context is None else context)
 
     def remove_done_callback(self, fn):
         """Forget every registration of fn; returns how many there were."""
+        self._check_made()
         if self._cbs is None:
             return 0
         removed = 0
@@ -376,18 +379,6 @@ def new_future(core):
     future = Future.__new__(Future)
     future._loop = core
     future._core = core
-    future._st = PENDING
-    future._value = None
-    future._error = None
-    future._blocking = False
-    future._slot = -1
-    future._waiter = None
-    future._cbs = None
-    future._message = None
-    future._trace = None
-    future._source_traceback = None
-    future._log_tb = False
-    future._listened = False
     if core._debug:
         future._source_traceback = origin()
     return future

@@ -155,7 +155,7 @@ cdef class Watcher(Runnable):
     cdef bint _queued
     cdef Watcher _after
     cdef int _uncork(self) except -1
-    cdef int _ready(self, int events) except -1
+    cpdef int _ready(self, int events) except -1
     cpdef int _want(self, int events) except -1
 
 cdef class Poller:

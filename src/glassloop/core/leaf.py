@@ -227,7 +227,13 @@ class Heap:
 
 
 class FutureBase(Runnable):
-    __slots__ = ('_value', '_error', '_st', '_blocking', '_slot', '__dict__')
+    # C fields start at zero: what futures and tasks have until they are told otherwise
+    _st = 0
+    _slot = -1
+    _cancels = 0
+    _blocking = _log_tb = _listened = _must = _log_destroy_pending = False
+    _value = _error = _loop = _core = _waiter = _cbs = _message = _trace = _source_traceback = None
+    _coro = _context = _waits = _name = None
 
     def __await__(self):
         if self._st == 0:
@@ -457,14 +463,20 @@ class EpollPoller(Poller):
             self._epoll.register(fd, self._mask(events))
         except FileExistsError:
             self._epoll.modify(fd, self._mask(events))
+        old = self._table.get(fd)
+        if old is not None and old[0] is not watcher:
+            old[0]._interest = 0
         self._table[fd] = (watcher, events)
 
     def modify(self, fd, watcher, events):
+        anew = False
         try:
             self._epoll.modify(fd, self._mask(events))
         except FileNotFoundError:
+            anew = True
             self._epoll.register(fd, self._mask(events))
         self._table[fd] = (watcher, events)
+        return anew
 
     def unregister(self, fd):
         if self._table.pop(fd, None) is not None:
@@ -493,6 +505,8 @@ class EpollPoller(Poller):
                 entry[0]._ready(got)
 
     def close(self):
+        for watcher, _ in self._table.values():
+            watcher._interest = 0
         self._table.clear()
         if self._epoll is not None:
             self._epoll.close()

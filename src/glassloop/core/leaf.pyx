@@ -767,7 +767,7 @@ cdef class Watcher(Runnable):
         """The entry of the ready queue that wrote to this descriptor has ended: send now (see Turn._uncork)."""
         raise NotImplementedError(type(self).__name__)
 
-    cdef int _ready(self, int events) except -1:
+    cpdef int _ready(self, int events) except -1:
         self._arrived |= events
         if not self._queued:
             self._queued = True
@@ -866,15 +866,20 @@ cdef class EpollPoller(Poller):
         Py_INCREF(watcher)
         self.table[fd].watcher = <PyObject *>watcher
         self.table[fd].events = events
-        Py_XDECREF(old)
+        if old != NULL:
+            if old != <PyObject *>watcher:
+                (<Watcher>old)._interest = 0
+            Py_DECREF(<object>old)
 
     cpdef modify(self, int fd, Watcher watcher, int events):
         cdef int err = self._control(EPOLL_CTL_MOD, fd, events)
-        if err == ENOENT:
+        cdef bint anew = err == ENOENT
+        if anew:
             err = self._control(EPOLL_CTL_ADD, fd, events)
         if err:
             raise OSError(err, error_text(err))
         self.table[fd].events = events
+        return anew
 
     cpdef unregister(self, int fd):
         """Forget a descriptor. One that was closed already has left the kernel's set by itself: no error."""
@@ -940,7 +945,9 @@ cdef void poller_clear_table(EpollPoller self) noexcept:
         old = self.table[fd].watcher
         self.table[fd].watcher = NULL
         self.table[fd].events = 0
-        Py_XDECREF(old)
+        if old != NULL:
+            (<Watcher>old)._interest = 0
+            Py_DECREF(<object>old)
 
 cdef gl_traverse poller_traverse_fields = gl_get_traverse(EpollPoller)
 cdef gl_clear poller_clear_fields = gl_get_clear(EpollPoller)

@@ -4,7 +4,9 @@ A poller tells a loop which descriptors are ready. It has six functions:
 
 - `open(loop)`: start; called once, before anything else.
 - `register(fd, watcher, events)`, `modify(fd, watcher, events)`, `unregister(fd)`: events are READ, WRITE or both.
-  Registering a descriptor that is registered already replaces it; unregistering an unknown or closed one is no error.
+  Registering a descriptor that is registered already replaces it, and the watcher replaced has no interest left;
+  unregistering an unknown or closed one is no error. `modify` returns True where the descriptor had to be added anew:
+  it was closed behind our back, and its number is another file's now (where the system can tell).
 - `wait(timeout)`: wait up to `timeout` seconds (0: not at all; negative: without limit) and report: for each ready
   descriptor call `watcher._ready(events)`, which puts the watcher in the ready queue. It may return early, never late
   by its own doing, and must let signals through.
@@ -27,7 +29,7 @@ READ = 1
 WRITE = 2
 
 
-class SelectorPoller(Poller):
+class SelectorPoller(_leaf.Poller):
     """A poller on the standard library's `selectors`."""
 
     def __init__(self):
@@ -39,8 +41,11 @@ class SelectorPoller(Poller):
 
     def register(self, fd, watcher, events):
         mask = self._mask(events)
-        if fd in self._watchers:
+        old = self._watchers.get(fd)
+        if old is not None:
             self._selector.modify(fd, mask, watcher)
+            if old is not watcher:
+                old._interest = 0
         else:
             self._selector.register(fd, mask, watcher)
         self._watchers[fd] = watcher
@@ -48,6 +53,7 @@ class SelectorPoller(Poller):
     def modify(self, fd, watcher, events):
         self._selector.modify(fd, self._mask(events), watcher)
         self._watchers[fd] = watcher
+        return False
 
     def unregister(self, fd):
         if self._watchers.pop(fd, None) is not None:
@@ -55,14 +61,17 @@ class SelectorPoller(Poller):
 
     def wait(self, timeout):
         for key, mask in self._selector.select(None if timeout < 0 else timeout):
+            watcher = key.data
             events = 0
             if mask & selectors.EVENT_READ:
                 events |= READ
             if mask & selectors.EVENT_WRITE:
                 events |= WRITE
-            key.data._ready(events)
+            watcher._ready(events)
 
     def close(self):
+        for watcher in self._watchers.values():
+            watcher._interest = 0
         self._watchers.clear()
         if self._selector is not None:
             self._selector.close()

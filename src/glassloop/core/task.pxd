@@ -9,6 +9,7 @@ cdef int FINISHED
 cdef object _RETURNED
 cdef object _RAISED
 cdef object CancelledError
+cdef object InvalidStateError
 cdef object CoroutineType
 cdef object _register
 
@@ -30,6 +31,8 @@ cdef class Task(Future):
     @cython.locals(core=LoopBase)
     cdef int _setup(self, object coro, object name, object context) except -1
     cdef int _run(self, LoopBase core) except -1
+    @cython.final
+    cdef int _stepped_when_done(self, LoopBase core) except -1
     @cython.final
     cdef int _start_eagerly(self, LoopBase core) except -1
     @cython.final

@@ -27,6 +27,7 @@ from .handle import origin
 from .leaf import LoopBase, Runnable
 
 CancelledError = asyncio.CancelledError
+InvalidStateError = asyncio.InvalidStateError
 
 PENDING = 0
 CANCELLED = 1
@@ -54,19 +55,12 @@ class Task(Future):
     eager_start: run the first step at once; the loop must be running.
     """
 
-    __slots__ = ('_coro', '_context', '_waits', '_name', '_must', '_log_destroy_pending', '_cancels')
-
     def __init__(self, coro, *, loop=None, name=None, context=None, eager_start=False):
-        self._waits = None
-        self._must = False
-        self._cancels = 0
-        self._log_destroy_pending = False
         if loop is None:
             loop = asyncio.get_event_loop()
         self._attach(loop)
         if loop.get_debug():
             self._source_traceback = origin()
-        self._coro = self._name = self._context = None
         if not asyncio.iscoroutine(coro):
             raise TypeError(f'a coroutine was expected, got {coro!r}')
         if not isinstance(loop, LoopBase):
@@ -82,9 +76,6 @@ class Task(Future):
     def _setup(self, coro, name, context):
         self._coro = coro
         self._context = _leaf.copy_context() if context is None else context
-        self._waits = None
-        self._must = False
-        self._cancels = 0
         self._log_destroy_pending = True
         if name is None:
             core = self._core
@@ -205,7 +196,9 @@ class Task(Future):
 
     def _run(self, core):
         if self._st != PENDING:
-            return Future._run(self, core)
+            if self._listened and self._waiter is not None:
+                return Future._run(self, core)
+            return self._stepped_when_done(core)
         if self._must:
             self._must = False
             return self._throw(core, self._cancelled_error())
@@ -298,9 +291,17 @@ class Task(Future):
 
     def _wakeup(self, future):
         """A foreign future is done: step now, as asyncio's tasks do."""
-        core = self._core
         if self._st == PENDING:
-            self._run(core)
+            self._run(self._core)
+        else:
+            self._stepped_when_done(self._core)
+
+    def _stepped_when_done(self, core):
+        """Somebody settled the task from outside (Future.set_result(task, ...)) while its coroutine was not finished."""
+        core._release(self)
+        error = InvalidStateError(f'_step(): already done: {self!r}')
+        core.call_exception_handler({'message': 'Exception in a step of a task', 'exception': error, 'task': self})
+        return 0
 
     def _start_eagerly(self, core):
         core._hold(self)

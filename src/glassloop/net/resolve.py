@@ -64,6 +64,7 @@ class Resolver:
     async def _on_thread(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         job = _Job(self._loop, call, args)
         self._pool.submit(job)
+        assert job.future is not None  # settled by this thread, later
         return await job.future
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class _Job:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
+        self.future: asyncio.Future[Any] | None = loop.create_future()
         self.call = call
         self.args = args
         self.result: Any = None
@@ -118,14 +119,15 @@ class _Job:
             # nobody waits any more
 
     def _settle(self) -> None:
-        error = self.error
-        self.error = None
-        if self.future.done():
+        # the error's traceback leads to this job: it may keep neither
+        future, error = self.future, self.error
+        self.future = self.error = None
+        if future is None or future.done():
             return
         if error is None:
-            self.future.set_result(self.result)
+            future.set_result(self.result)
         else:
-            self.future.set_exception(error)
+            future.set_exception(error)
 
 
 class _Pool:
@@ -172,7 +174,7 @@ class _Pool:
                         self._threads.discard(me)
                         return
                 job = self._jobs.popleft()
-                if job.future.cancelled():
+                if job.future is not None and job.future.cancelled():
                     continue
                 self._looking_up.add(me)
             job.run()

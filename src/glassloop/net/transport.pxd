@@ -98,6 +98,7 @@ cdef class StreamTransport(Watcher):
     cdef int _queue(self, Py_ssize_t size) except -1
     @cython.locals(core=LoopBase)
     cdef int _cork(self) except -1
+    cdef int _flush(self) except -1
     @cython.locals(n=Py_ssize_t)
     cdef int _send_first(self, object data, Py_ssize_t size) except -1
     @cython.locals(size=Py_ssize_t, n=Py_ssize_t)

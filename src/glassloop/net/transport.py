@@ -613,6 +613,13 @@ class StreamTransport(Watcher):
         core._corked_last = self
         return 0
 
+    def _flush(self):
+        """Send now what waits for the end of the entry."""
+        if self._out is not None and not self._blocked:
+            self._send()
+            self._sent()
+        return 0
+
     def _uncork(self):
         self._in_cork = False
         if self._out is not None and not self._blocked:

@@ -69,6 +69,7 @@ cdef Nothing NOTHING
 cdef class Alarm(HandleBase):
     cdef Future _future
     cdef object _value
+    cdef int _disarm(self) except -1
 
 @cython.locals(alarm=Alarm, when=double)
 cdef Alarm set_alarm(Turn core, object delay, Future future, object value)

@@ -63,6 +63,11 @@ def wake(future):
     return True
 
 
+def settle(future):
+    """wake() as a callback for loops that aren't ours."""
+    wake(future)
+
+
 def was_woken(future):
     """True if the waiter was settled and not cancelled. One that is pending still is cancelled here."""
     if type(future) is Future:
@@ -326,6 +331,11 @@ class Alarm(HandleBase):
     def _run(self, core):
         if self._future._st == PENDING:
             self._future._finish(self._value)
+        return 0
+
+    def _disarm(self):
+        """Never ring."""
+        self._future._core._timers.remove(self)
         return 0
 
 

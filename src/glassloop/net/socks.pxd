@@ -1,0 +1,138 @@
+cimport cython
+from glassloop.core cimport future as _future, leaf as _leaf
+from glassloop.core.future cimport Future
+from glassloop.core.handle cimport Handle
+from glassloop.core.leaf cimport LoopBase, Op, Poller, Watcher
+from glassloop.core.turn cimport Turn
+
+cdef int READ
+cdef int WRITE
+cdef Py_ssize_t SMALL_READ
+cdef Py_ssize_t LARGE_READ
+cdef object _Socket
+cdef object _type_of
+
+cdef class Descriptor(Watcher):
+    cdef Turn _loop
+    cdef Handle _reader
+    cdef Handle _writer
+    cdef list _readers
+    cdef list _writers
+    cdef object _object
+    cdef object _ref
+    cdef Py_ssize_t _limit
+
+    @cython.final
+    cdef int _serve(self, object sock) except -1
+    @cython.locals(arrived=int, reader=Handle, writer=Handle)
+    cdef int _run(self, LoopBase core) except -1
+    @cython.final
+    cdef int _call(self, LoopBase core, Handle handle) except -1
+    @cython.final
+    cdef int _watch(self, int bit) except -1
+    @cython.final
+    cdef int _unwatch(self, int bit) except -1
+    @cython.final
+    cdef bint _busy(self) except -1
+    @cython.final
+    cdef bint _is_same_file(self) except -1
+    @cython.final
+    cdef int _forget(self) except -1
+
+@cython.locals(future=Future)
+cdef int _wake_first(list line) except -1
+
+@cython.locals(future=Future)
+cdef int _wake_all(list line) except -1
+
+cdef class SockOp(Op):
+    cdef Sockets _sockets
+    cdef Descriptor _descriptor
+    cdef object _sock
+    cdef list _line
+    cdef bint _plain
+    cdef bint _writes
+
+    cdef object _begin(self)
+    @cython.locals(future=Future)
+    cdef object _wait(self)
+    @cython.locals(future=Future, line=list)
+    cdef object _wake(self, object exc)
+    @cython.final
+    cdef int _leave(self) except -1
+    cdef bint _attempt(self) except -1
+    cdef int _finish(self) except -1
+
+@cython.final
+cdef class sock_recv(SockOp):
+    cdef object _size
+
+@cython.final
+cdef class sock_recv_into(SockOp):
+    cdef object _buffer
+
+@cython.final
+cdef class sock_recvfrom(SockOp):
+    cdef object _size
+
+@cython.final
+cdef class sock_recvfrom_into(SockOp):
+    cdef object _buffer
+    cdef object _size
+
+@cython.final
+cdef class sock_accept(SockOp):
+    pass
+
+@cython.final
+cdef class sock_sendall(SockOp):
+    cdef object _data
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t _sent
+
+@cython.final
+cdef class sock_sendto(SockOp):
+    cdef object _data
+    cdef object _address
+
+@cython.final
+cdef class _Connect(SockOp):
+    cdef object _address
+    cdef bint _connecting
+
+cdef class Sockets:
+    cdef Turn _loop
+    cdef dict _table
+    @cython.final
+    @cython.locals(number=int)
+    cdef int _number(self, object fd) except? -2
+    @cython.final
+    @cython.locals(number=int, descriptor=Descriptor, handle=Handle, old=Handle)
+    cdef int _add(self, object fd, int bit, object callback, object args) except -1
+    @cython.final
+    @cython.locals(number=int, descriptor=Descriptor, handle=Handle)
+    cdef bint _remove(self, object fd, int bit) except -1
+    @cython.final
+    @cython.locals(fd=int, descriptor=Descriptor)
+    cdef Descriptor _descriptor(self, object sock)
+    @cython.final
+    cdef Descriptor _adopt(self, object sock, int fd, Descriptor descriptor)
+    @cython.final
+    @cython.locals(descriptor=Descriptor)
+    cdef Descriptor _new(self, int fd)
+    @cython.locals(descriptor=Descriptor)
+    cpdef close(self)
+    @cython.locals(op=sock_recv)
+    cpdef recv(self, object sock, object n)
+    @cython.locals(op=sock_recv_into)
+    cpdef recv_into(self, object sock, object buf)
+    @cython.locals(op=sock_recvfrom)
+    cpdef recvfrom(self, object sock, object bufsize)
+    @cython.locals(op=sock_recvfrom_into)
+    cpdef recvfrom_into(self, object sock, object buf, object nbytes=*)
+    @cython.locals(op=sock_accept)
+    cpdef accept(self, object sock)
+    @cython.locals(op=sock_sendall)
+    cpdef sendall(self, object sock, object data)
+    @cython.locals(op=sock_sendto)
+    cpdef sendto(self, object sock, object data, object address)

@@ -1,0 +1,90 @@
+cimport cython
+from glassloop.core.leaf cimport Op
+from glassloop.sync cimport waiting as _waiting
+from glassloop.sync.waiting cimport NOTHING, Bound, Ring
+
+cdef object CancelledError
+
+cdef str _describe(object primitive, str state, Ring line)
+
+@cython.locals(i=Py_ssize_t)
+cdef bint _all_cancelled(Ring line) except -1
+
+
+@cython.final
+cdef class Lock_acquire(Op):
+    cdef Lock _lock
+    cdef bint _entering
+
+cdef class Lock(Bound):
+    cdef public bint _locked
+    cdef Ring _line
+    cdef dict __dict__
+    cdef object __weakref__
+
+    @cython.final
+    cdef int _free(self) except -1
+    @cython.final
+    cdef bint _is_free(self) except -1
+    @cython.final
+    cdef object _stand_in_line(self)
+    @cython.final
+    cdef int _wake_first(self) except -1
+
+
+cdef class Event_wait(Op):
+    cdef Event _event
+    cdef object _begin(self)
+    cdef object _wake(self, object exc)
+
+cdef class Event(Bound):
+    cdef public bint _value
+    cdef Ring _line
+    cdef dict __dict__
+    cdef object __weakref__
+
+
+@cython.final
+cdef class Semaphore_acquire(Op):
+    cdef Semaphore _semaphore
+    cdef bint _entering
+
+cdef class Semaphore(Bound):
+    cdef public object _value
+    cdef Ring _line
+    cdef dict __dict__
+    cdef object __weakref__
+
+    cdef int _give(self) except -1
+    @cython.final
+    cdef bint _is_free(self) except -1
+    @cython.final
+    @cython.locals(line=Ring, i=Py_ssize_t)
+    cdef bint _wake_one(self) except -1
+    @cython.final
+    cdef int _wake_many(self) except -1
+
+cdef class BoundedSemaphore(Semaphore):
+    cdef public object _bound_value
+    cdef int _give(self) except -1
+
+
+@cython.final
+cdef class Condition_wait(Op):
+    cdef Condition _condition
+    cdef Lock _lock
+    cdef object _predicate
+    cdef bint _notified
+    cdef object _error
+    cdef object _sleep(self)
+    cdef object _awake(self)
+
+cdef class Condition(Bound):
+    cdef public object _lock
+    cdef bint _own
+    cdef Ring _line
+    cdef public object locked
+    cdef public object acquire
+    cdef public object release
+    cdef dict __dict__
+    cdef object __weakref__

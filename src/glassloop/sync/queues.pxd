@@ -1,0 +1,70 @@
+cimport cython
+from glassloop.core.leaf cimport Op
+from glassloop.sync cimport waiting as _waiting
+from glassloop.sync.locks cimport Event, Event_wait
+from glassloop.sync.waiting cimport Bound, Ring
+
+cdef object QueueEmpty
+cdef object QueueFull
+cdef object _heappush
+cdef object _heappop
+cdef int OTHER
+cdef int FIRST_OUT
+cdef int LAST_OUT
+cdef int LEAST_OUT
+
+cdef int _kind_of(object cls, object items) except -1
+
+cdef class Queue_get(Op):
+    cdef Queue _queue
+    @cython.locals(queue=Queue)
+    cdef object _begin(self)
+    @cython.locals(queue=Queue)
+    cdef object _wake(self, object exc)
+
+cdef class Queue_put(Op):
+    cdef Queue _queue
+    cdef object _item
+    @cython.locals(queue=Queue)
+    cdef object _begin(self)
+    @cython.locals(queue=Queue)
+    cdef object _wake(self, object exc)
+
+@cython.final
+cdef class Queue_join(Event_wait):
+    cdef Queue _queue
+
+cdef class Queue(Bound):
+    cdef int _kind
+    cdef object _items
+    cdef object _most
+    cdef Py_ssize_t _limit
+    cdef readonly Ring _getters
+    cdef readonly Ring _putters
+    cdef public Py_ssize_t _unfinished_tasks
+    cdef public bint _is_shutdown
+    cdef readonly Event _finished
+    cdef dict __dict__
+    cdef object __weakref__
+
+    @cython.final
+    @cython.locals(ring=Ring, items=list)
+    cdef Py_ssize_t _count(self) except -1
+    @cython.final
+    cdef bint _is_empty(self) except -1
+    @cython.final
+    cdef bint _is_full(self) except -1
+    @cython.final
+    @cython.locals(ring=Ring, items=list)
+    cdef object _take(self)
+    @cython.final
+    @cython.locals(ring=Ring, items=list)
+    cdef object _give(self, object item)
+    @cython.final
+    cdef int _wake(self, Ring waiters) except -1
+
+cdef class PriorityQueue(Queue):
+    pass
+
+cdef class LifoQueue(Queue):
+    pass
