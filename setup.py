@@ -48,7 +48,9 @@ DIRECTIVES: dict[str, object] = {
     "initializedcheck": False,
     "wraparound": False,
 }
-CFLAGS = [] if os.name == "nt" else ["-O2", "-g0", "-fno-strict-aliasing", "-fvisibility=hidden"]
+CFLAGS = ["-O2", "-g0", "-fno-strict-aliasing", "-fvisibility=hidden", "-Werror=implicit-function-declaration"]
+if os.name == "nt":
+    CFLAGS = []
 
 
 def version() -> str:
@@ -69,11 +71,13 @@ def compiled_modules() -> list[Extension]:
     stems = {path.with_suffix("") for path in PACKAGE.rglob("*.pxd")}
     sources = {stem: stem.with_suffix(".py") for stem in stems if stem.with_suffix(".py").exists()}
     sources |= {path.with_suffix(""): path for path in PACKAGE.rglob("*.pyx")}
+    headers = [path.as_posix() for path in PACKAGE.rglob("*.h")]
     return [
         Extension(
             ".".join(stem.relative_to(SRC).parts),
             [source.as_posix()],
             include_dirs=[SRC.as_posix()],
+            depends=headers,
             extra_compile_args=CFLAGS,
         )
         for stem, source in sorted(sources.items())
@@ -219,7 +223,6 @@ class BuildExt(build_ext):
         self.extensions = [ext for ext in self.extensions if ext.name in by_name]
         for ext in self.extensions:
             ext.sources = by_name[ext.name].sources
-            ext.depends = by_name[ext.name].depends
         return failed
 
 

@@ -22,7 +22,7 @@ from loops import Runtime, environment
 from rows import Row
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 60.0  # seconds that a process may take for one measurement
+LIMIT = 30.0  # seconds that a measured process may take, besides the measurement itself
 
 Sample = dict[
     str, Any
@@ -46,6 +46,10 @@ class Settings:
     environment: tuple[tuple[str, str], ...] = ()  # added to every measured process
     seed: int = 0  # of str hashes, the same for all runtimes of a round
 
+    @property
+    def limit(self) -> float:
+        return LIMIT + 10 * self.seconds
+
     def env(self, runtime: Runtime) -> dict[str, str]:
         base = {**os.environ, "PYTHONHASHSEED": str(self.seed), **dict(self.environment)}
         return environment(runtime, base)
@@ -54,7 +58,8 @@ class Settings:
 class Process:
     """A process that talks in lines of JSON. Leaving the block kills it."""
 
-    def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
+    def __init__(self, command: list[str], limit: float, env: dict[str, str] | None = None) -> None:
+        self.limit = limit
         self.errors = tempfile.TemporaryFile()  # closed in __exit__
         self.rest = b""
         self.process = subprocess.Popen(
@@ -81,11 +86,11 @@ class Process:
 
     def line(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + self.limit
         fd = self.process.stdout.fileno()
         while b"\n" not in self.rest:
             if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise MeasurementFailed(f"nothing came in {LIMIT:.0f} s\n{self.said_on_stderr()}")
+                raise MeasurementFailed(f"nothing came in {self.limit:.0f} s\n{self.said_on_stderr()}")
             data = os.read(fd, 65536)
             if not data:
                 self.process.wait()
@@ -99,12 +104,20 @@ class Process:
 
 
 def child(settings: Settings, runtime: Runtime, **order: Any) -> Process:
-    order |= {"seconds": settings.seconds, "gc": settings.gc, "folder": settings.folder, "limit": LIMIT}
-    return Process([sys.executable, str(HERE / "child.py"), json.dumps(order)], settings.env(runtime))
+    order |= {
+        "seconds": settings.seconds,
+        "gc": settings.gc,
+        "folder": settings.folder,
+        "limit": settings.limit,
+    }
+    command = [sys.executable, str(HERE / "child.py"), json.dumps(order)]
+    return Process(command, settings.limit + 5, settings.env(runtime))
 
 
 def start_load(settings: Settings, arguments: dict[str, Any]) -> Process:
-    return Process([*settings.client, *(f"{key}={value}" for key, value in arguments.items())])
+    return Process(
+        [*settings.client, *(f"{key}={value}" for key, value in arguments.items())], settings.limit
+    )
 
 
 def probe(settings: Settings, runtime: Runtime) -> str:
@@ -140,7 +153,7 @@ def finished(process: Process, sample: Sample) -> Sample:
 def alone(row: Row, runtime: Runtime, settings: Settings) -> Sample:
     with child(settings, runtime, row=row.name, loop=runtime.key) as process:
         sample = process.line()
-        if process.process.wait(LIMIT):
+        if process.process.wait(settings.limit):
             raise MeasurementFailed(process.said_on_stderr())
         return finished(process, sample)
 
@@ -183,7 +196,7 @@ def under_wrk(row: Row, runtime: Runtime, settings: Settings) -> Sample:
 
         def load(seconds: int) -> int:
             command = [wrk, "-t1", "-c32", f"-d{seconds}s", url]
-            out = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT).stdout
+            out = subprocess.run(command, capture_output=True, text=True, timeout=settings.limit).stdout
             requests = re.search(r"(\d+) requests in", out)
             if "Non-2xx" in out or "Socket errors" in out or not requests or requests[1] == "0":
                 raise MeasurementFailed(f"{out}\n{server.said_on_stderr()}")

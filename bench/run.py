@@ -47,7 +47,7 @@ class Bench:
         self.complaints: dict[tuple[str, str, str], str] = {}
 
     def takes(self, row: Row, runtime: Runtime, explicit: bool) -> bool:
-        """Whether this row is measured there; the interpreted one only has the scheduling rows, unless asked."""
+        """Whether this row is measured there. The interpreted one has scheduling rows only, unless asked."""
         if runtime.native and not row.native:
             return False
         return not runtime.interpreted or row.interpreted or explicit
@@ -206,7 +206,7 @@ def idlest_core() -> int:
 
 
 def settle(core: int) -> None:
-    """Puts this process and those that it starts on one core, where none interrupts another; see README.md."""
+    """Puts this process and those it starts on one core, where none interrupts another; see README.md."""
     try:
         os.sched_setaffinity(0, {core})
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -113,6 +113,10 @@ class Future(FutureBase):
     def _asyncio_future_blocking(self, value):
         self._blocking = value
 
+    @_asyncio_future_blocking.deleter
+    def _asyncio_future_blocking(self):
+        raise AttributeError('cannot delete attribute')
+
     @property
     def _state(self):
         return _STATES[self._st]
@@ -151,6 +155,10 @@ class Future(FutureBase):
         if value:
             raise ValueError('_log_traceback can only be set to False')
         self._log_tb = False
+
+    @_log_traceback.deleter
+    def _log_traceback(self):
+        raise AttributeError('cannot delete attribute')
 
     def __repr__(self):
         return f'<{type(self).__name__} {" ".join(base_futures._future_repr_info(self))}>'
@@ -382,3 +390,6 @@ def new_future(core):
     if core._debug:
         future._source_traceback = origin()
     return future
+
+
+_leaf.recycle(Future)

@@ -132,3 +132,7 @@ class TimerHandle(Handle):
             return NotImplemented
         return (self._when == other._when and self._callback == other._callback
                 and self._args == other._args and self._cancelled == other._cancelled)
+
+
+_leaf.recycle(Handle)
+_leaf.recycle(TimerHandle)

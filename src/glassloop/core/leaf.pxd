@@ -44,6 +44,7 @@ cdef inline object throw(LoopBase core, object context, object coro, object exc)
     return gl_throw(context, coro, exc, RETURNED, RAISED, &core.handed)
 
 cdef int check_signals() except -1
+cdef int recycle(object cls) except -1
 
 
 cdef class Runnable:

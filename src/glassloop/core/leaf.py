@@ -30,6 +30,10 @@ _CURRENT_TASKS = None if _OWN_THREAD_CURRENT else asyncio.tasks._current_tasks
 _SWAP_CURRENT = asyncio.tasks._swap_current_task if _OWN_THREAD_CURRENT else None
 
 
+def recycle(cls):
+    """Nothing to do here."""
+
+
 def check_signals():
     return 0
 

@@ -169,6 +169,15 @@ cdef object CURRENT_TASKS = None if OWN_THREAD_CURRENT else asyncio.tasks._curre
 cdef object SWAP_CURRENT = asyncio.tasks._swap_current_task if OWN_THREAD_CURRENT else None
 
 
+cdef extern from "glassloop/core/recycle.h":
+    int gl_recycle(object) except -1
+
+
+cdef int recycle(object cls) except -1:
+    """Keep freed objects of this class for its next ones."""
+    return gl_recycle(cls)
+
+
 cdef int check_signals() except -1:
     return PyErr_CheckSignals()
 

@@ -335,3 +335,6 @@ def new_task(core, coro, name, context):
     if core._debug:
         task._source_traceback = origin()
     return task
+
+
+_leaf.recycle(Task)

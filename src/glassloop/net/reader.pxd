@@ -3,7 +3,6 @@ from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.core cimport future as _future
 from glassloop.core.future cimport Future
 
-cdef object DEFAULT_LIMIT
 cdef Py_ssize_t MERGED
 cdef Py_ssize_t UNLIMITED
 cdef object IncompleteReadError

@@ -163,8 +163,8 @@ class StreamReader:
                 self._at = 0
             else:
                 self._rest = [data]
-        elif len(rest[-1]) + n <= MERGED:
-            rest[-1] = rest[-1] + data
+        elif len(rest[len(rest) - 1]) + n <= MERGED:
+            rest[len(rest) - 1] = rest[len(rest) - 1] + data
         else:
             rest.append(data)
         return 0
@@ -454,7 +454,7 @@ class StreamReader_readuntil(Op):
             if start >= 0:
                 end = start + length
         else:
-            length = len(self._several[-1])
+            length = len(self._several[len(self._several) - 1])
             start = -1
             for separator in self._several:
                 found = reader._find(separator, self._offset)

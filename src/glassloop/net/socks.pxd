@@ -10,7 +10,11 @@ cdef int WRITE
 cdef Py_ssize_t SMALL_READ
 cdef Py_ssize_t LARGE_READ
 cdef object _Socket
-cdef object _type_of
+cdef object _BaseSocket
+cdef object _family
+cdef object _type
+cdef int _NON_BLOCKING
+cdef tuple _INTERNET
 
 cdef class Descriptor(Watcher):
     cdef Turn _loop
@@ -45,6 +49,8 @@ cdef int _wake_first(list line) except -1
 @cython.locals(future=Future)
 cdef int _wake_all(list line) except -1
 
+cdef class Sockets
+
 cdef class SockOp(Op):
     cdef Sockets _sockets
     cdef Descriptor _descriptor
@@ -53,23 +59,27 @@ cdef class SockOp(Op):
     cdef bint _plain
     cdef bint _writes
 
+    @cython.locals(descriptor=Descriptor)
     cdef object _begin(self)
-    @cython.locals(future=Future)
+    @cython.locals(descriptor=Descriptor, future=Future, bit=int)
     cdef object _wait(self)
-    @cython.locals(future=Future, line=list)
+    @cython.locals(descriptor=Descriptor, future=Future, line=list)
     cdef object _wake(self, object exc)
     @cython.final
+    @cython.locals(descriptor=Descriptor, line=list)
     cdef int _leave(self) except -1
     cdef bint _attempt(self) except -1
     cdef int _finish(self) except -1
 
-@cython.final
 cdef class sock_recv(SockOp):
     cdef object _size
+    @cython.locals(descriptor=Descriptor, size=Py_ssize_t, limit=Py_ssize_t)
+    cdef bint _attempt(self) except -1
 
-@cython.final
 cdef class sock_recv_into(SockOp):
     cdef object _buffer
+    @cython.locals(n=Py_ssize_t)
+    cdef bint _attempt(self) except -1
 
 @cython.final
 cdef class sock_recvfrom(SockOp):
@@ -84,11 +94,12 @@ cdef class sock_recvfrom_into(SockOp):
 cdef class sock_accept(SockOp):
     pass
 
-@cython.final
 cdef class sock_sendall(SockOp):
     cdef object _data
     cdef Py_ssize_t _size
     cdef Py_ssize_t _sent
+    @cython.locals(n=Py_ssize_t)
+    cdef bint _attempt(self) except -1
 
 @cython.final
 cdef class sock_sendto(SockOp):
@@ -110,7 +121,7 @@ cdef class Sockets:
     @cython.locals(number=int, descriptor=Descriptor, handle=Handle, old=Handle)
     cdef int _add(self, object fd, int bit, object callback, object args) except -1
     @cython.final
-    @cython.locals(number=int, descriptor=Descriptor, handle=Handle)
+    @cython.locals(number=int, descriptor=Descriptor, handle=Handle, line=list)
     cdef bint _remove(self, object fd, int bit) except -1
     @cython.final
     @cython.locals(fd=int, descriptor=Descriptor)
@@ -136,3 +147,5 @@ cdef class Sockets:
     cpdef sendall(self, object sock, object data)
     @cython.locals(op=sock_sendto)
     cpdef sendto(self, object sock, object data, object address)
+    @cython.locals(op=_Connect)
+    cpdef _connect(self, object sock, object address)

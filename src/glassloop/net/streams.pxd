@@ -1,14 +1,14 @@
 cimport cython
 from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.core cimport future as _future
-from glassloop.net.reader cimport StreamReader
+from glassloop.net.reader cimport StreamReader as Reader
 from glassloop.net.transport cimport Sink, StreamTransport
 
 cdef class StreamReaderProtocol(Sink):
     cdef readonly object _loop
     cdef LoopBase _core
     cdef readonly object _stream_reader
-    cdef StreamReader _reader
+    cdef Reader _reader
     cdef readonly object _client_connected_cb
     cdef readonly object _source_traceback
     cdef readonly object _transport
@@ -36,7 +36,7 @@ cdef class StreamWriter:
     cdef readonly object _loop
     cdef StreamTransport _ours
     cdef StreamReaderProtocol _flow
-    cdef StreamReader _input
+    cdef Reader _input
     cdef dict __dict__
     cdef object __weakref__
 

@@ -24,12 +24,15 @@ from types import GenericAlias
 from ..core import future as _future
 from ..core.future import Future
 from ..core.leaf import LoopBase, Op
-from .reader import DEFAULT_LIMIT, StreamReader
+from .reader import DEFAULT_LIMIT
+from .reader import StreamReader as Reader
 from .transport import Sink, StreamTransport
 
 __all__ = ['StreamReader', 'StreamReaderProtocol', 'StreamWriter', 'open_connection', 'start_server']
 if hasattr(_socket, 'AF_UNIX'):
     __all__ += ['open_unix_connection', 'start_unix_server']
+
+StreamReader = Reader  # the other name is the compiled class itself
 
 
 class StreamReaderProtocol(Sink):
@@ -50,7 +53,7 @@ class StreamReaderProtocol(Sink):
         self._core = loop if isinstance(loop, LoopBase) else None
         self._stream_reader = stream_reader
         self._source_traceback = None if stream_reader is None else stream_reader._source_traceback
-        self._reader = stream_reader if type(stream_reader) is StreamReader else None
+        self._reader = stream_reader if type(stream_reader) is Reader else None
         self._direct = type(self) is StreamReaderProtocol and self._reader is not None
         self._client_connected_cb = client_connected_cb
         self._transport = None
@@ -211,7 +214,7 @@ class StreamWriter:
         assert reader is None or isinstance(reader, asyncio.StreamReader)
         self._loop = loop
         self._reader = reader
-        self._input = reader if isinstance(reader, StreamReader) else None
+        self._input = reader if isinstance(reader, Reader) else None
         self._protocol = protocol
         self._flow = protocol if type(protocol) is StreamReaderProtocol else None
         self._use(transport)
@@ -383,7 +386,7 @@ class StreamWriter_wait_closed(Op):
 async def open_connection(host=None, port=None, *, limit=DEFAULT_LIMIT, **kwds):
     """Connect to host and port: (StreamReader, StreamWriter). kwds go to loop.create_connection()."""
     loop = asyncio.get_running_loop()
-    reader = StreamReader(limit, loop)
+    reader = Reader(limit, loop)
     protocol = StreamReaderProtocol(reader, None, loop)
     transport, _ = await loop.create_connection(lambda: protocol, host, port, **kwds)
     return reader, StreamWriter(transport, protocol, reader, loop)
@@ -394,14 +397,14 @@ async def start_server(client_connected_cb, host=None, port=None, *, limit=DEFAU
     go to loop.create_server(), whose Server is returned."""
     loop = asyncio.get_running_loop()
     return await loop.create_server(
-        lambda: StreamReaderProtocol(StreamReader(limit, loop), client_connected_cb, loop), host, port, **kwds
+        lambda: StreamReaderProtocol(Reader(limit, loop), client_connected_cb, loop), host, port, **kwds
     )
 
 
 async def open_unix_connection(path=None, *, limit=DEFAULT_LIMIT, **kwds):
     """Connect to a Unix stream socket: (StreamReader, StreamWriter). kwds go to loop.create_unix_connection()."""
     loop = asyncio.get_running_loop()
-    reader = StreamReader(limit, loop)
+    reader = Reader(limit, loop)
     protocol = StreamReaderProtocol(reader, None, loop)
     transport, _ = await loop.create_unix_connection(lambda: protocol, path, **kwds)
     return reader, StreamWriter(transport, protocol, reader, loop)
@@ -411,5 +414,5 @@ async def start_unix_server(client_connected_cb, path=None, *, limit=DEFAULT_LIM
     """Serve on a Unix stream socket, as start_server() does on TCP."""
     loop = asyncio.get_running_loop()
     return await loop.create_unix_server(
-        lambda: StreamReaderProtocol(StreamReader(limit, loop), client_connected_cb, loop), path, **kwds
+        lambda: StreamReaderProtocol(Reader(limit, loop), client_connected_cb, loop), path, **kwds
     )

@@ -1,0 +1,1 @@
+"""Work outside of the loop's turns: threads and signals."""

@@ -1,0 +1,48 @@
+cimport cython
+from glassloop.core cimport task as _task
+from glassloop.core.future cimport Future, Listener
+from glassloop.core.leaf cimport Op
+from glassloop.core.task cimport Task
+from glassloop.core.turn cimport Turn
+from glassloop.sync cimport tasks as _tasks
+from glassloop.sync cimport waiting as _waiting
+from glassloop.sync.waiting cimport NOTHING
+
+cdef int PENDING
+cdef int CANCELLED
+cdef object CancelledError
+cdef object CoroutineType
+
+@cython.final
+cdef class TaskGroup_exit(Op):
+    cdef TaskGroup _group
+    cdef object _exc
+    cdef object _cancelled
+    cdef object _drain(self)
+
+cdef class TaskGroup(Listener):
+    cdef readonly bint _entered
+    cdef readonly bint _exiting
+    cdef readonly bint _aborting
+    cdef readonly bint _parent_cancel_requested
+    cdef bint _own
+    cdef readonly object _loop
+    cdef readonly object _parent_task
+    cdef readonly set _tasks
+    cdef readonly list _errors
+    cdef readonly object _base_error
+    cdef object _ended
+    cdef dict __dict__
+    cdef object __weakref__
+
+    @cython.final
+    @cython.locals(core=Turn, own=Task)
+    cdef object _start(self, object coro, object name, object context, dict kwargs)
+    @cython.final
+    cdef int _abort(self) except -1
+    cdef int _done(self, Future future) except -1
+    @cython.final
+    cdef int _failed(self, object task, object error) except -1
+    @cython.final
+    @cython.locals(errors=list)
+    cdef int _finish(self, object exc, object cancelled) except -1
