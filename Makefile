@@ -49,7 +49,7 @@ pure: $(VENV)-pure/bin/python
 	$(VENV)-pure/bin/python tests/run.py interpreted
 
 test-install: $(VENV)/.extra-test
-	$(PY) -m pytest --noconftest tests/install
+	$(PY) -m pytest --noconftest tests/wheels
 
 # PYTHON itself where it has the tools to build with, else our own environment.
 CAN_BUILD := import Cython, setuptools as s; exit(int(s.__version__.split(".")[0]) < 77 or Cython.__version__ < "3.1")

@@ -57,7 +57,7 @@ def version() -> str:
     text = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
-        raise SetupError(f"{PACKAGE / '__init__.py'} has no line of the form: __version__ = \"...\"")
+        raise SetupError(f'{PACKAGE}/__init__.py has no line of the form: __version__ = "..."')
     return found[1]
 
 

@@ -26,8 +26,13 @@ from rows import BACKLOG, Row, Unavailable, load_all
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+# What the program itself prints goes to stderr, where it is noticed; stdout is for the parent.
+_parent = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
 def say(**what: Any) -> None:
-    print(json.dumps(what), flush=True)
+    print(json.dumps(what), file=_parent, flush=True)
 
 
 def resident() -> int:
@@ -62,7 +67,6 @@ async def grow(row: Row, aio: Any) -> None:
     before = resident()
     kept.append(await row.function(aio, row.n))
     say(value=(resident() - before) / row.n, ops=row.n)
-    sys.stdout.flush()
     os._exit(0)  # the tasks sleep for an hour
 
 
@@ -97,7 +101,7 @@ async def serve(row: Row, aio: Any, listener: socket.socket) -> None:
     address = listener.getsockname()  # before a loop takes the socket over
     server = await row.function(aio, listener)
     say(address=address)
-    await (server if isinstance(server, asyncio.Future) else aio.get_running_loop().create_future())
+    await (server if hasattr(server, "__await__") else aio.get_running_loop().create_future())
 
 
 def listen(row: Row, folder: str) -> socket.socket:

@@ -73,13 +73,19 @@ class Verdict:
     close: bool = False  # some rounds held it and some didn't
 
 
-def check(rows: Iterable[str], samples: Callable[[str, str], list[float | None]]) -> list[Verdict]:
-    """Judges the rows; samples(row, loop) is the cost in each round, None where there is no figure."""
+def check(
+    rows: Iterable[str], loops: Iterable[str], samples: Callable[[str, str], list[float | None]]
+) -> list[Verdict]:
+    """Judges the rows by the floors between those loops.
+
+    samples(row, loop) is the cost in each round, None where there is no figure.
+    """
+    loops = set(loops)
     return [
         judge(row, floor, samples(row, floor.loop), samples(row, floor.over))
         for row in rows
         for floor in FLOORS
-        if re.fullmatch(floor.rows, row)
+        if re.fullmatch(floor.rows, row) and floor.loop in loops and (floor.at_most or floor.over in loops)
     ]
 
 

@@ -230,7 +230,7 @@ def start_up(row: Row, runtime: Runtime, settings: Settings) -> Sample:
         return usage.ru_utime + usage.ru_stime
 
     run(runtime.start)  # byte code is cached now
-    pairs = [(run("pass"), run(runtime.start)) for _ in range(max(5, round(settings.seconds * 20)))]
+    pairs = [(run("pass"), run(runtime.start)) for _ in range(max(8, round(settings.seconds * 20)))]
     bare, whole = (statistics.median(times) for times in zip(*pairs, strict=True))
     return {"value": (whole - bare) * 1e9, "ops": 1, "bare": bare * 1e9}
 

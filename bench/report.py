@@ -63,7 +63,8 @@ def cell(cell: Cell, unit: str, failed: bool = False) -> str:
 
 
 def header(keys: list[str], width: int) -> str:
-    return "  ".join(["".ljust(width), *(key[-CELL:].rjust(9).ljust(CELL) for key in keys)]).rstrip()
+    names = [key if len(key) <= CELL else f"{key[:10]}..{key[12 - CELL :]}" for key in keys]
+    return "  ".join(["".ljust(width), *(name.rjust(9).ljust(CELL) for name in names)]).rstrip()
 
 
 def line(row: Row, cells: list[str], width: int) -> str:

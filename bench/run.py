@@ -186,9 +186,9 @@ def available(runtimes: list[Runtime], settings: Settings, explicit: bool) -> di
             versions[runtime.key] = probe(settings, runtime)
             print(f"{runtime.key}: {versions[runtime.key]}")
         except (NotAvailable, MeasurementFailed) as error:
-            print(f"*** {runtime.key} is left out: {error}")
             if explicit:
-                raise SystemExit(f"--loops asks for {runtime.key}") from None
+                raise SystemExit(f"{runtime.key} doesn't run here: {error}") from None
+            print(f"*** {runtime.key} is left out: {str(error).splitlines()[-1]}")
     return versions
 
 
@@ -233,8 +233,10 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def print_floors(bench: Bench, rows: list[Row]) -> tuple[list[dict[str, Any]], bool]:
-    verdicts = floors.check([row.name for row in rows], lambda row, loop: bench.costs(row, loop, ""))
+def print_floors(bench: Bench, rows: list[Row], asked: list[str]) -> tuple[list[dict[str, Any]], bool]:
+    """The verdicts, and whether all floors between the loops asked for are held. No figure is a miss."""
+    names = [row.name for row in rows]
+    verdicts = floors.check(names, asked, lambda row, loop: bench.costs(row, loop, ""))
     good = True
     print("\nFloors")
     for verdict in verdicts:
@@ -345,7 +347,8 @@ def run(bench: Bench, rows: list[Row], options: argparse.Namespace, versions: di
             print(bench.line(row, variant, width), flush=True)
 
     failed = print_notes(bench)
-    verdicts, held = print_floors(bench, rows) if options.floors else ([], True)
+    asked = options.loops.split(",") if options.loops else list(loops.DEFAULT)
+    verdicts, held = print_floors(bench, rows, asked) if options.floors else ([], True)
     took = time.monotonic() - begun
     print(f"\n{len(rows)} rows in {took:.0f} s, {bench.rounds} rounds of {bench.settings.seconds} s")
     if options.json:

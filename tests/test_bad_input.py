@@ -302,12 +302,12 @@ class TestFuture:
 
     def test_stopiteration_never_gets_into_an_await(self, aio, loop):
         future = loop.create_future()
-        if sys.version_info < (3, 12):
-            with pytest.raises(TypeError):
+        if aio is asyncio and sys.version_info < (3, 13):  # refused, until a patch release of each version
+            with contextlib.suppress(TypeError):
                 future.set_exception(StopIteration())
-            assert not future.done()
         else:
             future.set_exception(StopIteration())
+        if future.done():
             assert isinstance(future.exception(), RuntimeError)
             assert isinstance(future.exception().__cause__, StopIteration)
 

@@ -104,6 +104,13 @@ def refusing() -> Callable[..., Address]:
     return refusing
 
 
+@pytest.fixture
+def unix_path() -> Iterator[str]:
+    """A path that fits into a socket's address, wherever the test's folder is."""
+    with tempfile.TemporaryDirectory(prefix="gl") as folder:
+        yield os.path.join(folder, "socket")
+
+
 def entry(address: Address) -> tuple[Any, ...]:
     """What getaddrinfo() says about an address."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -498,7 +505,7 @@ def test_a_connection_cancelled_in_any_turn_leaves_nothing(loop: Any, listening:
 
 
 @pytest.mark.parametrize("by", ["address", "sock", "unix", "accepted"])
-def test_a_protocol_factory_that_raises_closes_the_socket(loop: Any, tmp_path: Path, by: str) -> None:
+def test_a_protocol_factory_that_raises_closes_the_socket(loop: Any, unix_path: str, by: str) -> None:
     class Failure(Exception):
         pass
 
@@ -506,13 +513,12 @@ def test_a_protocol_factory_that_raises_closes_the_socket(loop: Any, tmp_path: P
         raise Failure("no protocol")
 
     async def main() -> None:
-        path = short_path("factory")
-        family, address = (socket.AF_UNIX, path) if by == "unix" else (socket.AF_INET, ("127.0.0.1", 0))
+        family, address = (socket.AF_UNIX, unix_path) if by == "unix" else (socket.AF_INET, ("127.0.0.1", 0))
         with socket.socket(family) as listener:
             listener.bind(address)
             listener.listen()
             if by == "unix":
-                connecting = loop.create_unix_connection(factory, path)
+                connecting = loop.create_unix_connection(factory, unix_path)
             elif by == "address":
                 connecting = loop.create_connection(factory, *listener.getsockname())
             else:
@@ -529,8 +535,6 @@ def test_a_protocol_factory_that_raises_closes_the_socket(loop: Any, tmp_path: P
             with peer:
                 peer.settimeout(5)
                 assert peer.recv(1) == b""
-        if by == "unix":
-            os.unlink(path)
 
     loop.run_until_complete(main())
 
@@ -563,17 +567,6 @@ def test_failed_connections_leave_nothing_to_the_garbage_collector(
 
 
 # ---- Unix ----
-
-
-def short_path(name: str) -> str:
-    """A path that fits into a socket's address, wherever the test's folder is."""
-    return os.path.join(tempfile.mkdtemp(prefix="gl"), name)
-
-
-@pytest.fixture
-def unix_path() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="gl") as folder:
-        yield os.path.join(folder, "socket")
 
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path])

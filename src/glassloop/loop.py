@@ -15,6 +15,7 @@ What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 from .core.lifecycle import Lifecycle
@@ -37,6 +38,8 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[mis
     def __init__(self, *, clock: Any = None, poller: Any = None) -> None:
         Turn.__init__(self, clock=clock, poller=poller)
         self._begin_life()
+        # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._resolver = Resolver(self)
         self._sockets = Sockets(self)
         self._executors = Executors(self)

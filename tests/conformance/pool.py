@@ -1,12 +1,12 @@
 """Runs each test in a process of its own, forked from this warm one.
 
-The parent has imported CPython's tests once; a child costs a fork and the test itself. A child leads a
-process group of its own, so whatever it leaves behind dies with it, and works in a folder of its own, since CPython's
-tests name files after the parent. What it prints goes to an anonymous
-file, what it found to another: neither can block it or be held open by a grandchild.
+The parent has imported CPython's tests once; a child costs a fork and the test itself. A child leads a process
+group of its own, so that what it leaves behind dies with it, and works in a folder of its own, since CPython's
+tests name files after the parent. What it prints goes to an anonymous file, what it found to another: neither can
+block it or be held open by a grandchild.
 
-A child that neither ends nor fails within the limit is killed, after its stacks were written to its
-output. That is the failure of one test and never stops the run.
+A child that doesn't end within the limit is killed, after its stacks were written to its output. That is the
+failure of one test and never stops the run.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class _Result(unittest.TestResult):
 
     def _note(self, kind: str, test: unittest.TestCase, err: Any) -> None:
         last = traceback.format_exception_only(err[0], err[1])[-1].strip().splitlines()
-        self.wrong.append((f"{kind}: {last[0] if last else err[0].__name__}", self._exc_info_to_string(err, test)))
+        self.wrong.append(
+            (f"{kind}: {last[0] if last else err[0].__name__}", self._exc_info_to_string(err, test))
+        )
 
     def addError(self, test: Any, err: Any) -> None:
         self._note("error", test, err)
@@ -91,7 +93,9 @@ def _run_test(case: unittest.TestCase) -> dict[str, str]:
     left: list[str] = []
 
     def unraisable(info: Any) -> None:
-        left.append(f"unraisable {info.exc_type.__name__}: {info.exc_value} ({info.err_msg or ''} {info.object!r})")
+        left.append(
+            f"unraisable {info.exc_type.__name__}: {info.exc_value} ({info.err_msg or ''} {info.object!r})"
+        )
         sys.__unraisablehook__(info)
 
     def in_thread(info: Any) -> None:
@@ -119,7 +123,9 @@ def _run_test(case: unittest.TestCase) -> dict[str, str]:
     return {"status": PASSED, "reason": "", "detail": ""}
 
 
-def _be_child(case: unittest.TestCase, result: IO[bytes], output: IO[bytes], folder: str, limit: float) -> None:
+def _be_child(
+    case: unittest.TestCase, result: IO[bytes], output: IO[bytes], folder: str, limit: float
+) -> None:
     """Never returns: what a test raises, forks or leaves running must not get into the parent's code."""
     code = 70
     try:

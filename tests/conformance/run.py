@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """CPython's own asyncio tests, those of the interpreter that runs this file, on another event loop.
 
-    python tests/conformance/run.py [--loop glassloop|uvloop|asyncio] [--mode drop-in|whole] [--match REGEX] [-v]
+    python tests/conformance/run.py [--loop glassloop|uvloop|asyncio] [--mode drop-in|whole] [--match REGEX]
 
-Mode `drop-in` runs asyncio's tasks, futures, queues... on the loop; mode `whole` puts the runtime's own in their
-place. Without --mode both are run, one after the other. PYTHONPATH selects the glassloop, compiled or interpreted.
+Mode `drop-in` runs asyncio's tasks, futures, queues... on the loop; mode `whole` puts the runtime's own in
+their place. Without --mode both are run, one after the other. PYTHONPATH selects the glassloop, compiled or
+interpreted.
 
 `--loop asyncio` is the control: everything passes there, or this harness is wrong.
 
-What is run says suite.py, what is not yet in reach scope.py, what fails and why expected.py, how our loop gets into
-the tests standin.py, and pool.py runs each test in a process of its own. The last line is the total; the exit
+suite.py says what is run, scope.py what is not in reach yet, expected.py what fails and why; standin.py brings
+our loop into the tests, and pool.py runs each in a process of its own. The last line is the total; the exit
 code is 0 if nothing failed, 1 if something did, 2 if the tests can't be run at all.
 """
 
@@ -58,7 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--match", metavar="REGEX", help="only tests whose id contains a match")
     parser.add_argument("--all", action="store_true", help="run what is out of scope too")
     parser.add_argument("--list", action="store_true", help="print the tests instead of running them")
-    parser.add_argument("--limit", type=float, default=20.0, metavar="SECONDS", help="for each test; default: 20")
+    parser.add_argument(
+        "--limit", type=float, default=20.0, metavar="SECONDS", help="for each test; default: 20"
+    )
     parser.add_argument("-j", "--workers", type=int, default=2, help="processes at a time; default: 2")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write every outcome as a line of JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="no tracebacks")
@@ -99,7 +102,7 @@ def _run(args: argparse.Namespace) -> int:
     except ImportError as err:
         print(
             f"conformance: {sys.executable} has no CPython tests ({err}). Nothing was run.\n"
-            "Install the interpreter's `test` package (Debian: libpython3-testsuite; pyenv and docker have it).",
+            "Install the interpreter's `test` package (Debian: libpython3-testsuite; pyenv has it).",
             file=sys.stderr,
         )
         return 2

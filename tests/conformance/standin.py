@@ -80,8 +80,14 @@ def _lead_loops_to(loop_class: type) -> type:
     def __init__(self: Any, selector: Any = None, **parts: Any) -> None:
         loop_class.__init__(self, **parts)
 
-    # A plain subclass has room for the attributes that tests set on a loop, and takes a selector.
-    open_class = type(loop_class.__name__, (loop_class,), {"__init__": __init__, "__module__": loop_class.__module__})
+    def _run_once(self: Any) -> None:
+        self.call_soon(self.stop)
+        self.run_forever()
+
+    # A plain subclass has room for the attributes that tests set on a loop, takes a selector, and can be told
+    # to run a single turn.
+    attributes = {"__init__": __init__, "_run_once": _run_once, "__module__": loop_class.__module__}
+    open_class = type(loop_class.__name__, (loop_class,), attributes)
     for name in _LOOP_NAMES:
         for holder in (asyncio, base_events, sys.modules.get("asyncio.unix_events")):
             if hasattr(holder, name):
@@ -145,8 +151,7 @@ def install(loop: str, mode: str) -> Runtime:
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     _stock_modules()
-    import test.test_asyncio.utils  # while asyncio's loops are in place: its TestLoop derives from one
-
+    importlib.import_module("test.test_asyncio.utils")  # while asyncio's loops are there: it derives from one
     if loop == "asyncio":
         _change_test_utils(None)
         loop_class = getattr(asyncio, "EventLoop", asyncio.SelectorEventLoop)
@@ -172,4 +177,6 @@ def install(loop: str, mode: str) -> Runtime:
     replaced = _lead_names_to(glassloop) if mode == WHOLE else []
     _change_test_utils(type("TestLoop", (virtual.TestLoop, open_class), {}))
     build = "compiled" if glassloop.compiled else "interpreted"
-    return Runtime(loop, mode, version, build, glassloop.EventLoop, glassloop if mode == WHOLE else None, replaced)
+    return Runtime(
+        loop, mode, version, build, glassloop.EventLoop, glassloop if mode == WHOLE else None, replaced
+    )

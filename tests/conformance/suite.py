@@ -15,10 +15,13 @@ private parts, or classes that the runtime takes from asyncio unchanged.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import sys
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 from standin import Runtime
 
@@ -52,7 +55,7 @@ def _one_loop(module: Any, classes: Classes, runtime: Runtime, *bases: type) -> 
 
 
 def test_events(module: Any, classes: Classes, runtime: Runtime) -> None:
-    # Not UnixEventLoopTestsMixin: the child watcher that it sets is not for loops that watch children themselves.
+    # Not UnixEventLoopTestsMixin: its child watcher is not for loops that watch their children themselves.
     mixins = module.EventLoopTestsMixin, module.SubprocessTestsMixin, module.test_utils.TestCase
     _one_loop(module, classes, runtime, *mixins)
     _drop(classes, "AbstractEventLoopTests", "TestAbstractServer")
@@ -126,7 +129,14 @@ def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
             if "Own" in name[:3] and future is own.Future:
                 bases = (base, module.SetMethodsTest, test_case)
             _add(classes, module, name, bases, Task=task, Future=future)
-    _add(classes, module, "OwnTask_OwnFuture_SubclassTests", (base, test_case), Task=own.Task, Future=own.Future)
+    _add(
+        classes,
+        module,
+        "OwnTask_OwnFuture_SubclassTests",
+        (base, test_case),
+        Task=own.Task,
+        Future=own.Future,
+    )
     module.add_subclass_tests(classes["OwnTask_OwnFuture_SubclassTests"])
 
     _drop(classes, "PyIntrospectionTests", "CIntrospectionTests", "PyCurrentLoopTests", "CCurrentLoopTests")
@@ -151,11 +161,30 @@ def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
 def test_eager_task_factory(module: Any, classes: Classes, runtime: Runtime) -> None:
     if runtime.own is None:
         return
-    _drop(classes, *(name for name in classes if name.startswith(("Py", "C")) or "PyTask" in name or "CTask" in name))
+    _drop(
+        classes,
+        *(name for name in classes if name.startswith(("Py", "C")) or "PyTask" in name or "CTask" in name),
+    )
     bases = module.EagerTaskFactoryLoopTests, module.test_utils.TestCase
     _add(classes, module, "OwnEagerTaskFactoryLoopTests", bases, Task=runtime.own.Task)
     for name in "NonEagerTests", "EagerTests":
         classes[name].Task = runtime.own.Task
+
+
+def test_runners(module: Any, classes: Classes, runtime: Runtime) -> None:
+    """The runtime's own runner makes its own loops; these tests look at the loops that a policy made."""
+    if runtime.loop == "asyncio" or runtime.own is None:
+        return
+    own_runner = sys.modules[runtime.own.Runner.__module__]
+    for name, cls in list(classes.items()):
+
+        def set_up(self: Any, parent: type = cls) -> None:
+            patch = mock.patch.object(own_runner, "new_event_loop", asyncio.new_event_loop)
+            patch.start()
+            self.addCleanup(patch.stop)
+            parent.setUp(self)
+
+        _add(classes, module, name, (cls,), setUp=set_up)
 
 
 def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
@@ -165,7 +194,9 @@ def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
         self.set_event_loop(self.loop)
 
     _keep(classes)
-    _add(classes, module, "SubprocessTests", (module.SubprocessMixin, module.test_utils.TestCase), setUp=set_up)
+    _add(
+        classes, module, "SubprocessTests", (module.SubprocessMixin, module.test_utils.TestCase), setUp=set_up
+    )
 
 
 def test_unix_events(module: Any, classes: Classes, runtime: Runtime) -> None:
@@ -198,7 +229,7 @@ MODULES: dict[str, Callable[[Any, Classes, Runtime], None]] = {
     "test_threads": as_it_is,
     "test_context": as_it_is,
     "test_pep492": as_it_is,
-    "test_runners": as_it_is,
+    "test_runners": test_runners,
     "test_streams": as_it_is,
     "test_buffered_proto": as_it_is,
     "test_server": as_it_is,
@@ -222,7 +253,9 @@ def tests(runtime: Runtime) -> Iterator[Test]:
         classes: Classes = {
             key: value
             for key, value in vars(module).items()
-            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__
+            if isinstance(value, type)
+            and issubclass(value, unittest.TestCase)
+            and value.__module__ == module.__name__
         }
         adapt(module, classes, runtime)
         for key in sorted(key for key in classes if "Proactor" not in key):

@@ -1,9 +1,9 @@
 """TestLoop: a glassloop loop on virtual time, with the face of CPython's `test.test_asyncio.utils.TestLoop`.
 
-The test gives a generator. It is sent the deadline of each timer that was made, in that order, and yields by how many
-seconds to move the time forward. Here clock and poller are the loop's parameters: the clock reads the virtual time, and
-the poller, which the loop asks when it has nothing to run, feeds the generator instead of sleeping. Descriptors are
-never ready on such a loop.
+The test gives a generator. It is sent the deadline of each timer that was made, in that order, and yields by how
+many seconds to move the time forward. Clock and poller are the loop's parameters: the clock reads the virtual
+time, and the poller, which the loop asks when it has nothing to run, feeds the generator instead of sleeping.
+Descriptors are never ready on such a loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TimeGenerator = Generator[float | None, float, None]
 
 
 class _Clock:
-    """What the loop compares deadlines with: a nanosecond ahead, since sums of decimal fractions are inexact."""
+    """What the loop compares deadlines with: a nanosecond ahead, as sums of decimal fractions are inexact."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -70,6 +70,7 @@ def _one_yield() -> TimeGenerator:
 
 class TestLoop(glassloop.EventLoop):
     __test__ = False
+    _default_executor = None  # CPython's test cases look here when they close a loop
 
     def __init__(self, gen: Callable[[], TimeGenerator] | None = None) -> None:
         self._virtual = _Clock()
@@ -107,13 +108,9 @@ class TestLoop(glassloop.EventLoop):
         super().run_forever()
         self._feed_generator()
 
-    def _run_once(self) -> None:
-        self.call_soon(self.stop)
-        self.run_forever()
-
     @property
     def _ready(self) -> tuple[()]:
-        """CPython's tests run a loop briefly until this is empty. Ours can't be looked into: it is run until idle."""
+        """CPython's tests run a loop briefly until this is empty. Ours shows no queue: it is run until idle."""
         self._idle.stop_when_idle = True
         try:
             self.run_forever()

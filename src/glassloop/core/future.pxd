@@ -53,6 +53,7 @@ cdef class Future(FutureBase):
     @cython.final
     cdef int _wait(self, Runnable task) except -1
     @cython.final
+    @cython.locals(notice=Notice)
     cdef int _listen(self, Listener listener) except -1
     @cython.final
     cdef int _unlisten(self, object waiter) except -1

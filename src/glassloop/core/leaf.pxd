@@ -19,6 +19,7 @@ cdef extern from "glassloop/core/leaf.h":
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
 
+cdef bint OWN_THREAD_CURRENT
 cdef object RETURNED
 cdef object RAISED
 
@@ -60,6 +61,7 @@ cdef class LoopBase:
     cdef Py_ssize_t held_n, held_room
     cdef PyObject *handed
     cdef readonly object _published
+    cdef bint shown
     cdef Heap _timers
     cdef object _recorder
     cdef public object _thread_id
@@ -80,7 +82,12 @@ cdef class LoopBase:
         cdef object value = _owned(self.handed)
         self.handed = NULL
         return value
-    cdef int _publish(self, object task) except -1
+    cdef inline int _publish(self, object task) except -1:
+        if OWN_THREAD_CURRENT or self.shown:
+            self._show(task)
+        self._published = task
+        return 0
+    cdef int _show(self, object task) except -1
     cpdef int _unpublish(self) except -1
     cdef object _swap_published(self, object task)
     cdef int _hold(self, FutureBase task) except -1
@@ -180,6 +187,7 @@ cdef class EpollPoller(Poller):
     cdef Py_ssize_t room
     cdef LoopBase loop
     cdef int _control(self, int op, int fd, int events) except? -2
+    cdef int _renew(self) except -1
 
 
 cdef object recv(int fd, Py_ssize_t size)

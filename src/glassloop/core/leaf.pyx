@@ -76,11 +76,14 @@ cdef extern from *:
     }
     static inline uint64_t gl_event_data(struct epoll_event *e) { return e->data.u64; }
     #define gl_epoll_create() epoll_create1(EPOLL_CLOEXEC)
+    /* the set gets the other's descriptor, which is closed: whoever watches the loop's descriptor keeps it */
+    #define gl_epoll_replace(ep, other) (dup3(ep, other, O_CLOEXEC) < 0 ? -1 : 0)
     #else
     /* no epoll here: core.poller makes a SelectorPoller instead */
     enum { EPOLLIN = 1, EPOLLOUT = 4, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL };
     struct epoll_event { uint32_t events; uint64_t data; };
     static int gl_epoll_create(void) { errno = ENOSYS; return -1; }
+    #define gl_epoll_replace(ep, other) (-1)
     static int gl_epoll_wait(int ep, struct epoll_event *ev, int max, double timeout, char *no_pwait2) {
         errno = ENOSYS; return -1;
     }
@@ -127,6 +130,7 @@ cdef extern from *:
     int gl_epoll_ctl(int, int, int, unsigned, uint64_t)
     uint64_t gl_event_data(epoll_event *)
     int gl_epoll_create()
+    int gl_epoll_replace(int, int)
     int gl_accept(int)
     int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
     uint32_t EPOLLIN, EPOLLOUT
@@ -203,13 +207,23 @@ cdef class LoopBase:
         PyMem_Free(self.held)
         Py_XDECREF(self.handed)
 
-    cdef int _publish(self, object task) except -1:
-        """Tell asyncio that `task` runs now (asyncio.current_task)."""
+    # asyncio.current_task(): from 3.14 on asyncio is told of each change. Before, asyncio looks the loop up in a dict,
+    # and so asks for the loop's hash first: the dict is written then, and not in each step.
+
+    def __hash__(self):
+        if self._published is not None and not self.shown and not OWN_THREAD_CURRENT:
+            self.shown = True
+            PyDict_SetItem(CURRENT_TASKS, self, self._published)
+        return <Py_hash_t>((<size_t><void *>self) >> 4)
+
+    def __eq__(self, other):
+        return self is other
+
+    cdef int _show(self, object task) except -1:
         if OWN_THREAD_CURRENT:
             SWAP_CURRENT(self, task)
-        else:
+        elif task is not None:
             PyDict_SetItem(CURRENT_TASKS, self, task)
-        self._published = task
         return 0
 
     cpdef int _unpublish(self) except -1:
@@ -217,8 +231,10 @@ cdef class LoopBase:
         self._published = None
         if OWN_THREAD_CURRENT:
             SWAP_CURRENT(self, None)
-        elif PyDict_GetItemWithError(CURRENT_TASKS, self) != NULL:
-            PyDict_DelItem(CURRENT_TASKS, self)
+        elif self.shown:
+            self.shown = False
+            if PyDict_GetItemWithError(CURRENT_TASKS, self) != NULL:
+                PyDict_DelItem(CURRENT_TASKS, self)
         return 0
 
     cdef object _swap_published(self, object task):
@@ -235,6 +251,7 @@ cdef class LoopBase:
                 PyDict_SetItem(CURRENT_TASKS, self, task)
             elif item != NULL:
                 PyDict_DelItem(CURRENT_TASKS, self)
+            self.shown = task is not None
         self._published = task
         return before
 
@@ -908,6 +925,7 @@ cdef class EpollPoller(Poller):
         cdef uint32_t flags
         cdef uint64_t data
         cdef int ep = self.epfd
+        cdef bint stray = False
         if timeout == 0:
             n = gl_epoll_wait(ep, events, MAX_EVENTS, 0, &no_pwait2)
         else:
@@ -923,9 +941,9 @@ cdef class EpollPoller(Poller):
         for i in range(n):
             data = gl_event_data(&events[i])
             fd = <int>(data & 0xffffffff)
-            if fd >= self.room or self.table[fd].watcher == NULL:
-                continue
-            if self.table[fd].generation != <uint32_t>(data >> 32):
+            if (fd >= self.room or self.table[fd].watcher == NULL
+                    or self.table[fd].generation != <uint32_t>(data >> 32)):
+                stray = True
                 continue
             flags = events[i].events
             got = 0
@@ -936,6 +954,27 @@ cdef class EpollPoller(Poller):
             got &= self.table[fd].events
             if got:
                 (<Watcher>self.table[fd].watcher)._ready(got)
+        if stray:
+            self._renew()
+
+    cdef int _renew(self) except -1:
+        """An event came that is nobody's: a descriptor was closed while watched, but its file lives on as another one
+        (a duplicate, in this process or a child). The kernel would report it for ever, and without the descriptor it can't
+        be taken out. So make the kernel's set anew."""
+        cdef Py_ssize_t fd
+        cdef int epfd = gl_epoll_create(), old = self.epfd
+        if epfd < 0:
+            return 0  # out of descriptors: at the next such event then
+        self.epfd = epfd
+        for fd in range(self.room):
+            if self.table[fd].watcher != NULL:
+                self._control(EPOLL_CTL_ADD, <int>fd, self.table[fd].events)
+        if gl_epoll_replace(epfd, old) == 0:
+            self.epfd = old
+            c_close(epfd)
+        else:
+            c_close(old)
+        return 0
 
     cpdef close(self):
         poller_clear_table(self)

@@ -330,7 +330,8 @@ def _describe(task):
 def new_task(core, coro, name, context):
     """A task of a glassloop loop, not started yet: what Task(coro, loop=core) makes, without the checks."""
     task = Task.__new__(Task)
-    task._attach(core)
+    task._loop = core
+    task._core = core
     task._setup(coro, name, context)
     if core._debug:
         task._source_traceback = origin()

@@ -175,11 +175,12 @@ class StreamReader:
             return 0
         self._waiter = None
         if type(waiter) is Future:
-            if waiter._st == 0:
+            future = waiter
+            if future._st == 0:
                 if error is None:
-                    waiter._finish(None)
+                    future._finish(None)
                 else:
-                    waiter._fail(error)
+                    future._fail(error)
         elif not waiter.done():
             if error is None:
                 waiter.set_result(None)

@@ -2,7 +2,7 @@ cimport cython
 from glassloop.core cimport future as _future, leaf as _leaf
 from glassloop.core.future cimport Future
 from glassloop.core.handle cimport Handle
-from glassloop.core.leaf cimport LoopBase, Op, Poller, Watcher
+from glassloop.core.leaf cimport EpollPoller, LoopBase, Op, Poller, Watcher
 from glassloop.core.turn cimport Turn
 
 cdef int READ
@@ -114,6 +114,7 @@ cdef class _Connect(SockOp):
 cdef class Sockets:
     cdef Turn _loop
     cdef dict _table
+    cdef bint _keeps
     @cython.final
     @cython.locals(number=int)
     cdef int _number(self, object fd) except? -2

@@ -10,8 +10,9 @@ task. So whatever cancels it in between has taken no bytes and no connection wit
 reports the same event again and wakes the next in line. Calls of one direction on one socket are served in the order in
 which they came: two readers each get what comes at their turn, two sendall() never mix their bytes.
 
-The poller keeps watching for READ after a wait, until an event comes for which nobody waits; WRITE is given up at once,
-since a socket is nearly always writable. What is kept must not outlive its file. A number alone doesn't name a file:
+The poller keeps watching for READ after a wait, until an event comes for which nobody waits (with the compiled epoll
+poller; any other one is told at once); WRITE is given up at once, since a socket is nearly always writable. What is kept
+must not outlive its file. A number alone doesn't name a file:
 it may have been closed and be another file's now. So
 - a Descriptor remembers (weakly) the socket object it served last. Another object with the same number takes it over:
   if the poller finds that the file is the same one, whoever waits goes on waiting; if not, all are let go;
@@ -29,7 +30,7 @@ from _socket import socket as _BaseSocket
 
 from ..core import future as _future
 from ..core import leaf as _leaf
-from ..core.leaf import Op, Watcher
+from ..core.leaf import EpollPoller, Op, Watcher
 from . import checks
 from .resolve import ensure_resolved, literal
 
@@ -88,7 +89,7 @@ class Descriptor(Watcher):
         except TypeError:
             self._ref = None  # taken over anew by each call
         # 0: no limit, a datagram can't be read in parts
-        stream = isinstance(sock, _BaseSocket) and _type(sock) == _socket.SOCK_STREAM
+        stream = type(sock) is _Socket and _type(sock) == _socket.SOCK_STREAM
         self._limit = SMALL_READ if stream else 0
         return 0
 
@@ -265,8 +266,11 @@ class SockOp(Op):
         if self._future in line:
             line.remove(self._future)
         descriptor = self._descriptor
-        if self._writes and not descriptor._writers and descriptor._writer is None:
-            descriptor._unwatch(WRITE)
+        if self._writes:
+            if not descriptor._writers and descriptor._writer is None:
+                descriptor._unwatch(WRITE)
+        elif not self._sockets._keeps and not descriptor._readers and descriptor._reader is None:
+            descriptor._unwatch(READ)
         self._finish()
         return 0
 
@@ -473,11 +477,13 @@ async def sock_connect(loop, connect, sock, address):
 class Sockets:
     """The descriptors and bare sockets of one loop."""
 
-    __slots__ = ('_loop', '_table')
+    __slots__ = ('_keeps', '_loop', '_table')
 
     def __init__(self, loop):
         self._loop = loop
         self._table = {}
+        # only the compiled epoll poller tells the events of a file that was closed while watched from its successor's
+        self._keeps = _leaf.COMPILED and type(loop._poller) is EpollPoller
 
     def close(self):
         """Let go of everything. The loop's poller is closed afterwards."""

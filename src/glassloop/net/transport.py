@@ -83,12 +83,13 @@ class StreamTransport(Connection):
 
     def _set_protocol(self, protocol):
         self._protocol = protocol
-        if isinstance(protocol, Sink) and protocol._direct:
-            self._kind = DIRECT
+        self._kind = DATA
+        if isinstance(protocol, Sink):
+            sink = protocol
+            if sink._direct:
+                self._kind = DIRECT
         elif isinstance(protocol, BufferedProtocol):
             self._kind = BUFFERED
-        else:
-            self._kind = DATA
         return 0
 
     def close(self):

@@ -24,6 +24,7 @@ __all__ = ('gather',)
 PENDING = 0
 CANCELLED = 1
 CancelledError = asyncio.CancelledError
+_asyncio_gather = asyncio.gather
 
 
 class _GatheringFuture(Future):
@@ -135,7 +136,7 @@ def gather(*coros_or_futures: Awaitable[Any], return_exceptions: bool = False) -
     first = coros_or_futures[0]
     loop = _tasks.loop_of(first) if _tasks.is_future(first) else asyncio.get_event_loop()
     if not isinstance(loop, LoopBase):
-        return asyncio.gather(*coros_or_futures, return_exceptions=return_exceptions)
+        return _asyncio_gather(*coros_or_futures, return_exceptions=return_exceptions)
     return _gather(loop, coros_or_futures, return_exceptions)  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,7 @@
 cimport cython
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.waiting cimport NOTHING, Bound, Ring
+from glassloop.sync.waiting cimport Bound, Ring
 
 cdef object CancelledError
 
@@ -23,6 +23,9 @@ cdef class Lock(Bound):
     cdef object __weakref__
 
     @cython.final
+    @cython.locals(op=Lock_acquire)
+    cdef object _acquire(self, bint entering)
+    @cython.final
     cdef int _free(self) except -1
     @cython.final
     cdef bint _is_free(self) except -1
@@ -43,6 +46,9 @@ cdef class Event(Bound):
     cdef dict __dict__
     cdef object __weakref__
 
+@cython.locals(op=Event_wait)
+cdef object _event_wait(Event event)
+
 
 @cython.final
 cdef class Semaphore_acquire(Op):
@@ -55,6 +61,9 @@ cdef class Semaphore(Bound):
     cdef dict __dict__
     cdef object __weakref__
 
+    @cython.final
+    @cython.locals(op=Semaphore_acquire)
+    cdef object _acquire(self, bint entering)
     cdef int _give(self) except -1
     @cython.final
     cdef bint _is_free(self) except -1
@@ -88,3 +97,6 @@ cdef class Condition(Bound):
     cdef public object release
     cdef dict __dict__
     cdef object __weakref__
+
+@cython.locals(op=Condition_wait)
+cdef object _condition_wait(Condition condition, object predicate)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..core.leaf import Op
-from .waiting import NOTHING, Bound, Ring
+from .waiting import Bound, Ring
 from . import waiting as _waiting
 
 __all__ = ('BoundedSemaphore', 'Condition', 'Event', 'Lock', 'Semaphore')
@@ -94,10 +94,7 @@ class Lock(Bound):
 
     def acquire(self) -> Coroutine[Any, Any, bool]:
         """Wait until the lock is free, take it, return True. First come, first served."""
-        op = Lock_acquire.__new__(Lock_acquire)
-        op._lock = self
-        op._entering = False
-        return op
+        return self._acquire(False)  # type: ignore[no-any-return]
 
     def release(self) -> None:
         """Free the lock and wake the first in line. Raises RuntimeError if it isn't held."""
@@ -108,11 +105,8 @@ class Lock(Bound):
             return _enter(self)
         if self._is_free():
             self._locked = True
-            return NOTHING
-        op = Lock_acquire.__new__(Lock_acquire)
-        op._lock = self
-        op._entering = True
-        return op
+            return _waiting.NOTHING
+        return self._acquire(True)  # type: ignore[no-any-return]
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
@@ -120,7 +114,13 @@ class Lock(Bound):
             self._free()
         else:
             self.release()
-        return NOTHING
+        return _waiting.NOTHING
+
+    def _acquire(self, entering):
+        op = Lock_acquire.__new__(Lock_acquire)
+        op._lock = self
+        op._entering = entering
+        return op
 
     def _free(self):
         if not self._locked:
@@ -202,9 +202,13 @@ class Event(Bound):
 
     def wait(self) -> Coroutine[Any, Any, bool]:
         """Wait until the flag is set; returns True."""
-        op = Event_wait.__new__(Event_wait)
-        op._event = self
-        return op
+        return _event_wait(self)  # type: ignore[no-any-return]
+
+
+def _event_wait(event):
+    op = Event_wait.__new__(Event_wait)
+    op._event = event
+    return op
 
 
 # ---- Semaphore ----
@@ -267,10 +271,7 @@ class Semaphore(Bound):
 
     def acquire(self) -> Coroutine[Any, Any, bool]:
         """Wait until the counter is above zero, take one, return True. First come, first served."""
-        op = Semaphore_acquire.__new__(Semaphore_acquire)
-        op._semaphore = self
-        op._entering = False
-        return op
+        return self._acquire(False)  # type: ignore[no-any-return]
 
     def release(self) -> None:
         """Give one back, and wake the first in line."""
@@ -281,11 +282,8 @@ class Semaphore(Bound):
             return _enter(self)
         if self._is_free():
             self._value -= 1
-            return NOTHING
-        op = Semaphore_acquire.__new__(Semaphore_acquire)
-        op._semaphore = self
-        op._entering = True
-        return op
+            return _waiting.NOTHING
+        return self._acquire(True)  # type: ignore[no-any-return]
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
@@ -293,7 +291,13 @@ class Semaphore(Bound):
             self._give()
         else:
             self.release()
-        return NOTHING
+        return _waiting.NOTHING
+
+    def _acquire(self, entering):
+        op = Semaphore_acquire.__new__(Semaphore_acquire)
+        op._semaphore = self
+        op._entering = entering
+        return op
 
     def _give(self):
         self._value += 1
@@ -406,6 +410,16 @@ class Condition_wait(Op):
         return self._sleep()
 
 
+def _condition_wait(condition, predicate):
+    op = Condition_wait.__new__(Condition_wait)
+    op._condition = condition
+    op._lock = condition._lock
+    op._predicate = predicate
+    op._notified = False
+    op._error = None
+    return op
+
+
 async def _wait_with(condition, lock):
     """Condition.wait() on a lock that is not ours."""
     if not lock.locked():
@@ -478,21 +492,13 @@ class Condition(Bound):
         what was waited for, or use wait_for(). Raises RuntimeError if the lock isn't held."""
         if not self._own:
             return _wait_with(self, self._lock)
-        op = Condition_wait.__new__(Condition_wait)
-        op._condition = self
-        op._lock = self._lock
-        op._predicate = None
-        return op
+        return _condition_wait(self, None)  # type: ignore[no-any-return]
 
     def wait_for(self, predicate: Callable[[], T]) -> Coroutine[Any, Any, T]:
         """wait() until predicate() is true; returns its result."""
         if not self._own or type(self) is not Condition:
             return _wait_for_with(self, predicate)
-        op = Condition_wait.__new__(Condition_wait)
-        op._condition = self
-        op._lock = self._lock
-        op._predicate = predicate
-        return op
+        return _condition_wait(self, predicate)  # type: ignore[no-any-return]
 
     def notify(self, n: int = 1) -> None:
         """Wake n tasks that wait; they go on once this one has released the lock. Raises RuntimeError if the lock
@@ -522,4 +528,4 @@ class Condition(Bound):
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         self.release()
-        return NOTHING
+        return _waiting.NOTHING

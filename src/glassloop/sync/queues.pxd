@@ -4,8 +4,6 @@ from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.locks cimport Event, Event_wait
 from glassloop.sync.waiting cimport Bound, Ring
 
-cdef object QueueEmpty
-cdef object QueueFull
 cdef object _heappush
 cdef object _heappop
 cdef int OTHER
@@ -68,3 +66,12 @@ cdef class PriorityQueue(Queue):
 
 cdef class LifoQueue(Queue):
     pass
+
+@cython.locals(op=Queue_get)
+cdef object _getting(Queue queue)
+
+@cython.locals(op=Queue_put)
+cdef object _putting(Queue queue, object item)
+
+@cython.locals(op=Queue_join)
+cdef object _joining(Queue queue)

@@ -291,10 +291,7 @@ class Queue(Bound):
 
     def put(self, item: Any) -> Coroutine[Any, Any, None]:
         """Wait for room, then add the item. Raises QueueShutDown after shutdown()."""
-        op = Queue_put.__new__(Queue_put)
-        op._queue = self
-        op._item = item
-        return op
+        return _putting(self, item)  # type: ignore[no-any-return]
 
     def put_nowait(self, item: Any) -> None:
         """Add the item. Raises QueueFull if there is no room, QueueShutDown after shutdown()."""
@@ -312,9 +309,7 @@ class Queue(Bound):
 
     def get(self) -> Coroutine[Any, Any, Any]:
         """Wait for an item and return it. Raises QueueShutDown once the queue is shut down and empty."""
-        op = Queue_get.__new__(Queue_get)
-        op._queue = self
-        return op
+        return _getting(self)
 
     def get_nowait(self) -> Any:
         """The next item. Raises QueueEmpty if there is none, QueueShutDown if there will be none any more."""
@@ -337,10 +332,7 @@ class Queue(Bound):
 
     def join(self) -> Coroutine[Any, Any, None]:
         """Wait until task_done() was called for each item that was put."""
-        op = Queue_join.__new__(Queue_join)
-        op._event = self._finished
-        op._queue = self
-        return op
+        return _joining(self)  # type: ignore[no-any-return]
 
     def shutdown(self, immediate: bool = False) -> None:
         """From now on put() raises QueueShutDown, and so does get() once the queue is empty; those who wait are woken
@@ -357,6 +349,26 @@ class Queue(Bound):
             _waiting.wake(self._getters.popleft())
         while self._putters:
             _waiting.wake(self._putters.popleft())
+
+
+def _getting(queue):
+    op = Queue_get.__new__(Queue_get)
+    op._queue = queue
+    return op
+
+
+def _putting(queue, item):
+    op = Queue_put.__new__(Queue_put)
+    op._queue = queue
+    op._item = item
+    return op
+
+
+def _joining(queue):
+    op = Queue_join.__new__(Queue_join)
+    op._event = queue._finished
+    op._queue = queue
+    return op
 
 
 class PriorityQueue(Queue):

@@ -19,3 +19,9 @@ cdef class Sleep(Op):
     cdef object _result
     cdef Alarm _alarm
     cdef object _handle
+
+@cython.locals(op=Sleep_zero)
+cdef Sleep_zero _give_way(object result)
+
+@cython.locals(op=Sleep)
+cdef Sleep _sleep(object delay, object result)

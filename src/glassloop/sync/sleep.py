@@ -94,10 +94,18 @@ def sleep(delay: float, result: T = None) -> Coroutine[Any, Any, T]:  # type: ig
     """Wait for `delay` seconds (give way once if it is zero or negative), then return `result`. Raises ValueError if
     the delay is not a number."""
     if (type(delay) is int or type(delay) is float) and delay <= 0:
-        now = Sleep_zero.__new__(Sleep_zero)
-        now._phase = NEW
-        now._result = result
-        return now
+        return _give_way(result)  # type: ignore[no-any-return]
+    return _sleep(delay, result)  # type: ignore[no-any-return]
+
+
+def _give_way(result):
+    op = Sleep_zero.__new__(Sleep_zero)
+    op._phase = NEW
+    op._result = result
+    return op
+
+
+def _sleep(delay, result):
     op = Sleep.__new__(Sleep)
     op._delay = delay
     op._result = result

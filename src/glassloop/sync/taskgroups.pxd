@@ -6,7 +6,6 @@ from glassloop.core.task cimport Task
 from glassloop.core.turn cimport Turn
 from glassloop.sync cimport tasks as _tasks
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.waiting cimport NOTHING
 
 cdef int PENDING
 cdef int CANCELLED
@@ -14,11 +13,21 @@ cdef object CancelledError
 cdef object CoroutineType
 
 @cython.final
+cdef class TaskGroup_enter(Op):
+    cdef TaskGroup _group
+
+@cython.final
 cdef class TaskGroup_exit(Op):
     cdef TaskGroup _group
     cdef object _exc
     cdef object _cancelled
     cdef object _drain(self)
+
+@cython.locals(op=TaskGroup_exit)
+cdef object _exiting(TaskGroup group, object exc)
+
+@cython.locals(op=TaskGroup_enter)
+cdef object _entering(TaskGroup group)
 
 cdef class TaskGroup(Listener):
     cdef readonly bint _entered
@@ -35,6 +44,8 @@ cdef class TaskGroup(Listener):
     cdef dict __dict__
     cdef object __weakref__
 
+    @cython.final
+    cdef int _enter(self) except -1
     @cython.final
     @cython.locals(core=Turn, own=Task)
     cdef object _start(self, object coro, object name, object context, dict kwargs)

@@ -21,7 +21,6 @@ from ..core.task import Task
 from ..core.turn import Turn
 from . import tasks as _tasks
 from . import waiting as _waiting
-from .waiting import NOTHING
 
 __all__ = ('TaskGroup',)
 
@@ -29,6 +28,16 @@ T = TypeVar('T')
 PENDING = 0
 CANCELLED = 1
 CancelledError = asyncio.CancelledError
+
+
+class TaskGroup_enter(Op):
+    __slots__ = ('_group',)
+
+    def _begin(self):
+        group = self._group
+        group._enter()
+        self._value = group
+        return None
 
 
 class TaskGroup_exit(Op):
@@ -74,6 +83,20 @@ class TaskGroup_exit(Op):
         return None
 
 
+def _entering(group):
+    op = TaskGroup_enter.__new__(TaskGroup_enter)
+    op._group = group
+    return op
+
+
+def _exiting(group, exc):
+    op = TaskGroup_exit.__new__(TaskGroup_exit)
+    op._group = group
+    op._exc = exc
+    op._cancelled = None
+    return op
+
+
 class TaskGroup(Listener):
     """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup."""
 
@@ -107,27 +130,15 @@ class TaskGroup(Listener):
         return f'<{" ".join(info)}>'
 
     def __aenter__(self) -> Coroutine[Any, Any, TaskGroup]:
-        if self._entered:
-            raise RuntimeError(f'TaskGroup {self!r} has already been entered')
-        if self._loop is None:
-            self._loop = _waiting.running()
-        self._parent_task = _waiting.current(self._loop)
-        if self._parent_task is None:
-            raise RuntimeError(f'TaskGroup {self!r} cannot determine the parent task')
-        self._own = _tasks.makes_own_tasks(self._loop)
-        self._entered = True
-        return _waiting.ready(self)  # type: ignore[no-any-return]
+        return _entering(self)  # type: ignore[no-any-return]
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         if exc is None and not self._tasks and not self._errors and not self._parent_cancel_requested:
             self._exiting = True
             self._parent_task = None
-            return NOTHING  # type: ignore[no-any-return]
-        op = TaskGroup_exit.__new__(TaskGroup_exit)
-        op._group = self
-        op._exc = exc
-        return op  # type: ignore[no-any-return]
+            return _waiting.NOTHING  # type: ignore[no-any-return]
+        return _exiting(self, exc)  # type: ignore[no-any-return]
 
     def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], *, name: str | None = None,
                     context: Context | None = None, **kwargs: Any) -> asyncio.Task[T]:
@@ -145,6 +156,18 @@ class TaskGroup(Listener):
         return self._start(coro, name, context, kwargs)  # type: ignore[no-any-return]
 
     # ---- for the runtime ----
+
+    def _enter(self):
+        if self._entered:
+            raise RuntimeError(f'TaskGroup {self!r} has already been entered')
+        if self._loop is None:
+            self._loop = _waiting.running()
+        self._parent_task = _waiting.current(self._loop)
+        if self._parent_task is None:
+            raise RuntimeError(f'TaskGroup {self!r} cannot determine the parent task')
+        self._own = _tasks.makes_own_tasks(self._loop)
+        self._entered = True
+        return 0
 
     def _start(self, coro, name, context, kwargs):
         if self._own and not kwargs and type(coro) is CoroutineType:

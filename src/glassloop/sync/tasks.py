@@ -28,6 +28,7 @@ PENDING = 0
 CANCELLED = 1
 
 _own_create_task = Turn.create_task
+_asyncio_shield = asyncio.shield
 
 
 def makes_own_tasks(loop):
@@ -173,7 +174,7 @@ def shield(arg: Awaitable[T]) -> asyncio.Future[T]:
         return inner  # type: ignore[no-any-return]
     loop = loop_of(inner)
     if not is_of(inner, loop):
-        return asyncio.shield(inner)
+        return _asyncio_shield(inner)
     return _shield(loop, inner)  # type: ignore[no-any-return]
 
 

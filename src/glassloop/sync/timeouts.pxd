@@ -1,10 +1,9 @@
 cimport cython
-from glassloop.core.leaf cimport HandleBase, LoopBase
+from glassloop.core.leaf cimport HandleBase, LoopBase, Op
 from glassloop.core.task cimport Task
 from glassloop.core.turn cimport Turn
 from glassloop.sync cimport tasks as _tasks
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.waiting cimport NOTHING
 
 cdef object CancelledError
 cdef int CREATED
@@ -13,6 +12,13 @@ cdef int EXPIRING
 cdef int EXPIRED
 cdef int FINISHED
 cdef tuple _STATES
+
+@cython.final
+cdef class Timeout_enter(Op):
+    cdef Timeout _limit
+
+@cython.locals(op=Timeout_enter)
+cdef object _entering(Timeout limit)
 
 @cython.final
 cdef class Timeout(HandleBase):
@@ -25,6 +31,7 @@ cdef class Timeout(HandleBase):
     cdef Py_ssize_t _cancelling
     cdef object __weakref__
 
+    cdef int _set_up(self, object when) except -1
     @cython.locals(ours=Task)
     cdef int _enter(self) except -1
     @cython.locals(core=Turn)
@@ -34,3 +41,6 @@ cdef class Timeout(HandleBase):
     cdef int _exit(self, object exc) except -1
 
 cdef object _blame(object exc)
+
+@cython.locals(core=Turn, limit=Timeout)
+cdef Timeout _timeout(object delay)

@@ -16,12 +16,11 @@ from collections.abc import Awaitable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..core.leaf import HandleBase
+from ..core.leaf import HandleBase, Op
 from ..core.task import Task
 from ..core.turn import Turn
 from . import tasks as _tasks
 from . import waiting as _waiting
-from .waiting import NOTHING
 
 __all__ = ('Timeout', 'timeout', 'timeout_at', 'wait_for')
 
@@ -36,6 +35,22 @@ FINISHED = 4
 _STATES = ('created', 'active', 'expiring', 'expired', 'finished')
 
 
+class Timeout_enter(Op):
+    __slots__ = ('_limit',)
+
+    def _begin(self):
+        limit = self._limit
+        limit._enter()
+        self._value = limit
+        return None
+
+
+def _entering(limit):
+    op = Timeout_enter.__new__(Timeout_enter)
+    op._limit = limit
+    return op
+
+
 class Timeout(HandleBase):
     """An asynchronous context manager that cancels its block when it is overdue. Made by timeout() and timeout_at().
 
@@ -43,6 +58,9 @@ class Timeout(HandleBase):
     """
 
     def __init__(self, when: float | None) -> None:
+        self._set_up(when)
+
+    def _set_up(self, when):
         self._index = -1
         self._when = 0.0
         self._deadline = when
@@ -52,6 +70,7 @@ class Timeout(HandleBase):
         self._task = None
         self._handle = None
         self._cancelling = 0
+        return 0
 
     @property
     def __class__(self) -> type:
@@ -83,13 +102,12 @@ class Timeout(HandleBase):
             self._arm(when)
 
     def __aenter__(self) -> Coroutine[Any, Any, Timeout]:
-        self._enter()
-        return _waiting.ready(self)  # type: ignore[no-any-return]
+        return _entering(self)  # type: ignore[no-any-return]
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         self._exit(exc)
-        return NOTHING  # type: ignore[no-any-return]
+        return _waiting.NOTHING  # type: ignore[no-any-return]
 
     # ---- for the runtime ----
 
@@ -190,13 +208,21 @@ def _blame(exc):
 def timeout(delay: float | None) -> Timeout:
     """`async with timeout(delay):` raises TimeoutError if the block takes longer than `delay` seconds; None: never.
     Raises RuntimeError if no loop is running."""
+    return _timeout(delay)  # type: ignore[no-any-return]
+
+
+def _timeout(delay):
     loop = _waiting.running()
-    if delay is None:
-        return Timeout(None)
-    if isinstance(loop, Turn):
-        core = loop
-        return Timeout(core._now() + delay)
-    return Timeout(loop.time() + delay)
+    when = None
+    if delay is not None:
+        if isinstance(loop, Turn):
+            core = loop
+            when = core._now() + delay
+        else:
+            when = loop.time() + delay
+    limit = Timeout.__new__(Timeout)
+    limit._set_up(when)
+    return limit
 
 
 def timeout_at(when: float | None) -> Timeout:
@@ -242,6 +268,3 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         raise
     limit._exit(None)
     return result
-
-
-_timeout = timeout

@@ -32,6 +32,10 @@ cdef class Wait(Op):
     @cython.locals(count=_Count, ours=Future, done=set, pending=set)
     cdef object _wake(self, object exc)
 
+@cython.locals(op=Wait)
+cdef object _wait(object fs, object timeout, object return_when)
+
+
 @cython.final
 cdef class As_completed_next(Queue_get):
     cdef bint _resolve

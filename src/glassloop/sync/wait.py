@@ -117,6 +117,10 @@ def wait(fs: Iterable[Any], *, timeout: float | None = None,
     return_when: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION. Raises ValueError if fs is empty, TypeError if it is
     a single future or holds coroutines.
     """
+    return _wait(fs, timeout, return_when)  # type: ignore[no-any-return]
+
+
+def _wait(fs, timeout, return_when):
     op = Wait.__new__(Wait)
     op._futures = fs
     op._timeout = timeout

@@ -1,7 +1,7 @@
 cimport cython
 from glassloop.core cimport future as _future
 from glassloop.core.future cimport Future
-from glassloop.core.leaf cimport HandleBase, LoopBase, Op
+from glassloop.core.leaf cimport HandleBase, LoopBase
 from glassloop.core.turn cimport Turn
 
 cdef int PENDING
@@ -51,13 +51,6 @@ cdef class Bound:
     cdef public object _loop
     cdef object _new_waiter(self)
     cdef int _bind(self, object loop) except -1
-
-@cython.final
-cdef class Ready(Op):
-    pass
-
-@cython.locals(op=Ready)
-cdef object ready(object value)
 
 @cython.final
 cdef class Nothing:

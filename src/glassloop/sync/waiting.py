@@ -1,4 +1,4 @@
-"""What the primitives wait with: a line of waiters, the loop that they belong to, awaitables that are done at once, a
+"""What the primitives wait with: a line of waiters, the loop that they belong to, an awaitable that is done at once, a
 deadline that settles a future.
 
 - `Ring`: first in, first out, for waiters and for a queue's items. It has a deque's face, since programs and
@@ -6,7 +6,7 @@ deadline that settles a future.
 - `Bound`: a primitive belongs to the loop on which somebody first had to wait for it.
 - A waiter is a future. On a glassloop loop it is made and settled by C calls; on any other loop it is what
   loop.create_future() gives, so that the primitives work there too.
-- `Ready` and `NOTHING` are awaitables for what need not wait (`async with lock:` on a free lock): no future, no turn.
+- `NOTHING` is the awaitable for what need not wait (`async with lock:` on a free lock): it is done at once.
 
 A waiter that is cancelled after it was woken passes the wake-up on; each primitive does that itself.
 """
@@ -14,7 +14,7 @@ import asyncio
 
 from ..core import future as _future
 from ..core.future import Future
-from ..core.leaf import HandleBase, LoopBase, Op
+from ..core.leaf import HandleBase, LoopBase
 
 PENDING = 0
 FINISHED = 2
@@ -275,22 +275,6 @@ class Bound:
             raise RuntimeError(f'{self!r} is bound to a different event loop')
         self._loop = loop
         return 0
-
-
-class Ready(Op):
-    """Done at once, with a value."""
-
-    __slots__ = ()
-
-    def _begin(self):
-        return None
-
-
-def ready(value):
-    """An awaitable that is done at once with this value."""
-    op = Ready.__new__(Ready)
-    op._value = value
-    return op
 
 
 class Nothing:

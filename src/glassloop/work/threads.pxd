@@ -25,3 +25,6 @@ cdef class to_thread_call(Op):
     cdef object _func
     cdef object _args
     cdef object _kwargs
+
+@cython.locals(op=to_thread_call)
+cdef object _thread_call(object func, tuple args, dict kwargs)

@@ -66,12 +66,15 @@ class _Arrival(Runnable):
             return 0
         if error is None:
             return future._finish(source.result())
-        future.set_exception(_as_ours(error))
-        return 0
+        return future._fail(_as_ours(error))
 
 
 def _as_ours(error):
-    """An exception of concurrent.futures as asyncio's of the same name."""
+    """An exception of concurrent.futures as asyncio's of the same name; a StopIteration as what a coroutine makes of it."""
+    if isinstance(error, StopIteration):
+        wrapped = RuntimeError('the function raised StopIteration')
+        wrapped.__cause__ = error
+        return wrapped
     if type(error) is CancelledByExecutor:
         return asyncio.CancelledError(*error.args)
     if type(error) is concurrent.futures.InvalidStateError:
@@ -195,6 +198,10 @@ class to_thread_call(Op):
 def to_thread(func: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
     """func(*args, **kwargs) in a thread of the default executor, in a copy of the current context. Coroutine: what it
     returns or raises. RuntimeError if no loop runs."""
+    return _thread_call(func, args, kwargs)
+
+
+def _thread_call(func, args, kwargs):
     op = to_thread_call.__new__(to_thread_call)
     op._func = func
     op._args = args

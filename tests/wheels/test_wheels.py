@@ -12,6 +12,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ class Machine:
             assert installed.returncode == 0, installed.stdout
         return made
 
-    def run(self, command: list, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[Any], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=folder,
