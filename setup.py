@@ -48,7 +48,13 @@ DIRECTIVES: dict[str, object] = {
     "initializedcheck": False,
     "wraparound": False,
 }
-CFLAGS = ["-O2", "-g0", "-fno-strict-aliasing", "-fvisibility=hidden", "-Werror=implicit-function-declaration"]
+CFLAGS = [
+    "-O2",
+    "-g0",
+    "-fno-strict-aliasing",
+    "-fvisibility=hidden",
+    "-Werror=implicit-function-declaration",
+]
 if os.name == "nt":
     CFLAGS = []
 

@@ -223,11 +223,15 @@ def start_up(row: Row, runtime: Runtime, settings: Settings) -> Sample:
     env = settings.env(runtime)
 
     def run(program: str) -> float:
-        pid = os.posix_spawn(sys.executable, [sys.executable, "-c", program], env)
-        _, status, usage = os.wait4(pid, 0)
-        if status:
-            raise MeasurementFailed("the shortest program failed; what it said is above")
-        return usage.ru_utime + usage.ru_stime
+        with tempfile.TemporaryFile() as errors:
+            to_file = [(os.POSIX_SPAWN_DUP2, errors.fileno(), 2)]
+            command = [sys.executable, "-c", program]
+            pid = os.posix_spawn(sys.executable, command, env, file_actions=to_file)
+            _, status, usage = os.wait4(pid, 0)
+            if status:
+                errors.seek(0)
+                raise MeasurementFailed(errors.read().decode(errors="replace"))
+            return usage.ru_utime + usage.ru_stime
 
     run(runtime.start)  # byte code is cached now
     pairs = [(run("pass"), run(runtime.start)) for _ in range(max(8, round(settings.seconds * 20)))]

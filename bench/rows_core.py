@@ -191,9 +191,11 @@ async def eager_spawn(aio: Any, n: int) -> None:
 
     loop.set_task_factory(asyncio.eager_task_factory)
     try:
+        first = nothing()
         try:
-            await loop.create_task(nothing())
+            await loop.create_task(first)
         except TypeError:  # a loop that hands the factory an argument which it doesn't know before 3.13.3
+            first.close()
             loop.set_task_factory(eager_task_factory)
         for _ in range(n):
             await loop.create_task(nothing())

@@ -246,7 +246,7 @@ def print_floors(bench: Bench, rows: list[Row], asked: list[str]) -> tuple[list[
             state = "held" if verdict.held else "MISSED"
             state += " (rounds disagree)" if verdict.close else ""
         good = good and verdict.held
-        reached = "" if verdict.reached is None else f"{verdict.reached:,.2f}"
+        reached = "" if verdict.reached is None else f"{verdict.reached:,.3f}"
         print(f"  {verdict.row:44} {verdict.floor!s:44} {reached:>9}  {state}")
     if not verdicts:
         print("  none for these rows")
@@ -273,8 +273,11 @@ def print_notes(bench: Bench) -> bool:
         if not notes:
             continue
         print(f"\n{title}")
+        rows_of: dict[str, list[str]] = {}
         for (row, loop, variant), text in notes.items():
-            print(f"  {row}, {loop}{' (malloc)' if variant else ''}:")
+            rows_of.setdefault(text, []).append(f"{row}, {loop}{' (malloc)' if variant else ''}")
+        for text, rows in rows_of.items():
+            print("".join(f"  {row}\n" for row in rows), end="")
             print("".join(f"      {line}\n" for line in text.splitlines()[-12:]), end="")
     ours = {runtime.key for runtime in bench.runtimes if runtime.module == "glassloop"}
     return any(loop in ours for _, loop, _ in bench.failures)

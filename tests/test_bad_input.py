@@ -45,7 +45,8 @@ class TestRunningProgram:
 
     @pytest.mark.extra("asyncio names what it got, no more")
     def test_run_of_a_function_that_was_not_called_says_what_to_do(self, aio):
-        with pytest.raises(NOT_AWAITABLE, match=r"a coroutine was expected, got <function main at .*>; call it: main\(\)"):
+        message = r"a coroutine was expected, got <function main at .*>; call it: main\(\)"
+        with pytest.raises(NOT_AWAITABLE, match=message):
             aio.run(main)
 
     def test_run_within_a_running_loop(self, aio, run):
@@ -73,8 +74,9 @@ class TestRunningProgram:
         def factory():
             raise ZeroDivisionError
 
-        with coroutines_may_be_left(), pytest.raises(ZeroDivisionError), aio.Runner(loop_factory=factory) as runner:
-            runner.run(main())
+        with coroutines_may_be_left(), pytest.raises(ZeroDivisionError):
+            with aio.Runner(loop_factory=factory) as runner:
+                runner.run(main())
 
     def test_run_until_complete_needs_an_awaitable_of_this_loop(self, aio, loop):
         for thing in (main, 5, None):
@@ -219,7 +221,8 @@ class TestScheduling:
         assert [type(error) for error in reports] == [TypeError]
 
     def test_callbacks_without_a_callback(self, loop):
-        for use in (loop.call_soon, loop.call_soon_threadsafe, lambda: loop.call_later(1), lambda: loop.call_at(1)):
+        timers = (lambda: loop.call_later(1), lambda: loop.call_at(1))
+        for use in (loop.call_soon, loop.call_soon_threadsafe, *timers):
             with pytest.raises(TypeError):
                 use()
 

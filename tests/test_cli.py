@@ -1,4 +1,4 @@
-"""`glassloop run X` is `python X`: each program here is run by both, and what they print and how they end is compared."""
+"""`glassloop run X` is `python X`: run by both, what programs print and how they end is compared."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def start(tmp_path: Path) -> Callable[..., Outcome]:
     def start(*command: object, input: str = "", env: dict[str, str] | None = None) -> Outcome:
         done = subprocess.run(
             [sys.executable, *map(str, command)],
-            cwd=tmp_path, input=input, capture_output=True, text=True, timeout=50, env={**os.environ, **(env or {})},
+            cwd=tmp_path, input=input, capture_output=True, text=True, timeout=50,
+            env={**os.environ, **(env or {})},
         )
         return Outcome(done.returncode, without_runpy(done.stdout), without_runpy(done.stderr))
 
@@ -87,7 +88,7 @@ class TestTheProgramsSurroundings:
         """
 
     @pytest.mark.parametrize("name", ["app.py", "./app.py", "folder/../app.py", "folder/link.py"])
-    def test_a_script_gets_the_namespace_arguments_and_path_that_python_gives_it(self, write, same, tmp_path, name):
+    def test_a_script_gets_the_namespace_arguments_and_path_of_python(self, write, same, tmp_path, name):
         write("app.py", self.NAMESPACE)
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "link.py").symlink_to("../app.py")
@@ -95,7 +96,7 @@ class TestTheProgramsSurroundings:
         assert "['" + name + "', 'run', '-m', '--version', '-h', '--', '-x', '']" in outcome.out
 
     @pytest.mark.parametrize("name", ["package", "package.module", "package.sub"])
-    def test_a_module_gets_the_namespace_arguments_and_path_that_python_gives_it(self, write, same, name):
+    def test_a_module_gets_the_namespace_arguments_and_path_of_python(self, write, same, name):
         for file in ("package/__main__.py", "package/module.py", "package/sub/__main__.py"):
             write(file, self.NAMESPACE)
         write("package/__init__.py", "")
@@ -122,7 +123,9 @@ class TestTheProgramsSurroundings:
         assert "SourcelessFileLoader" in same("app.pyc").out
 
     @pytest.mark.parametrize(
-        "flags", [("-O",), ("-P",), ("-I", "-X", "utf8"), ("-W", "error"), ("-X", "dev"), ("-b", "-B", "-u")], ids=" ".join
+        "flags",
+        [("-O",), ("-P",), ("-I", "-X", "utf8"), ("-W", "error"), ("-X", "dev"), ("-b", "-B", "-u")],
+        ids=" ".join,
     )
     def test_options_of_python_hold(self, write, same, start, flags):
         write("app.py", "import sys; print(sys.flags, sys.warnoptions, __debug__, sys.path)")
@@ -146,7 +149,8 @@ class TestTheProgramsSurroundings:
         assert same("app.py").out == "{'x': 2}"
 
     def test_the_encoding_that_a_script_declares_holds(self, same, tmp_path):
-        (tmp_path / "app.py").write_bytes("# coding: latin-1\nprint(ascii('gr\u00fc\u00df'))".encode("latin-1"))
+        source = "# coding: latin-1\nprint(ascii('gr\u00fc\u00df'))"
+        (tmp_path / "app.py").write_bytes(source.encode("latin-1"))
         assert same("app.py").out == r"'gr\xfc\xdf'"
 
     def test_the_source_of_the_program_is_found(self, write, same):
@@ -364,7 +368,9 @@ class TestTracebacks:
         ]
         outcome = start("-m", "glassloop", "run", "-m", "broken")
         assert outcome.code == 1
-        assert "SyntaxError" in outcome.err and "glassloop" not in outcome.err and "importlib" not in outcome.err
+        assert "SyntaxError" in outcome.err
+        assert "glassloop" not in outcome.err
+        assert "importlib" not in outcome.err
 
     def test_of_a_coroutine_shows_the_programs_frames_as_python_does(self, write, start, tmp_path):
         write("app.py", """\
@@ -521,7 +527,8 @@ class TestTheLoop:
                     await asyncio.sleep(0)
 
                 async def test_loop(self):
-                    self.assertEqual(type(asyncio.get_running_loop()).__module__.partition('.')[0], 'glassloop')
+                    module = type(asyncio.get_running_loop()).__module__
+                    self.assertEqual(module.partition('.')[0], 'glassloop')
             """)
         outcome = start("-m", "glassloop", "run", "-m", "unittest", "test_app")
         assert outcome.code == 0, outcome.err

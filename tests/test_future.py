@@ -1,4 +1,4 @@
-"""Futures: states, callbacks and waiters in order, results and exceptions, what is said of those nobody looked at."""
+"""Futures: states, callbacks and waiters in order, results, exceptions, also those nobody looked at."""
 
 from __future__ import annotations
 

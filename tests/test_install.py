@@ -1,4 +1,4 @@
-"""install() and EventLoopPolicy: asyncio's own entry points make glassloop's loops. Each in a process of its own."""
+"""install() and EventLoopPolicy: asyncio's entry points make glassloop's loops. Each in its own process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def test_the_policy_can_be_set_by_hand_and_unset(output):
 def test_the_policy_is_asyncios_but_for_the_loops(output):
     assert output("""
         policy = glassloop.EventLoopPolicy()
-        print(isinstance(policy, asyncio.DefaultEventLoopPolicy), isinstance(policy, asyncio.AbstractEventLoopPolicy))
+        print(isinstance(policy, asyncio.DefaultEventLoopPolicy))
+        print(isinstance(policy, asyncio.AbstractEventLoopPolicy))
         loop = policy.new_event_loop()
         policy.set_event_loop(loop)
         print(policy.get_event_loop() is loop, type(loop) is glassloop.EventLoop)
@@ -109,9 +110,8 @@ def test_a_thread_of_the_program_gets_them_too(output):
 
 
 def test_neither_importing_nor_running_warns(output):
-    assert output("print(glassloop.run(main()), len(glassloop.EventLoopPolicy.__mro__) > 2)", "-W", "error") == (
-        "glassloop True"
-    )
+    program = "print(glassloop.run(main()), len(glassloop.EventLoopPolicy.__mro__) > 2)"
+    assert output(program, "-W", "error") == "glassloop True"
 
 
 def test_where_policies_are_deprecated_it_says_how_else(output):
@@ -119,8 +119,8 @@ def test_where_policies_are_deprecated_it_says_how_else(output):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             glassloop.install()
-        print(asyncio.run(main()), [(w.category.__name__, 'glassloop run FILE' in str(w.message)) for w in caught],
-              {w.filename for w in caught} <= {'<string>'})
+        told = [(w.category.__name__, 'glassloop run FILE' in str(w.message)) for w in caught]
+        print(asyncio.run(main()), told, {w.filename for w in caught} <= {'<string>'})
         print(sys.version_info >= (3, 14))
         """).splitlines()
     expected = "[('DeprecationWarning', True)]" if said[1] == "True" else "[]"

@@ -1,4 +1,4 @@
-"""The loop: the order in which callbacks run, timers, start and stop, threads, errors, debug mode, what lasts how long."""
+"""The loop: the order of callbacks, timers, start and stop, threads, errors, debug mode, the end, forks."""
 
 from __future__ import annotations
 
@@ -1071,7 +1071,7 @@ class TestItsParts:
         handle = loop.call_soon(print, 1, 2)
         assert repr(handle).startswith("<Handle print(")
         timer = loop.call_at(5, print, 1)
-        assert repr(timer).startswith("<TimerHandle when=5 print(")
+        assert repr(timer).startswith("<TimerHandle when=5")
         handle.cancel()
         assert repr(handle) == "<Handle cancelled>"
 

@@ -41,7 +41,9 @@ class TestRun:
 
         assert aio.run(main()) is not aio.run(main())
 
-    @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, SystemExit, KeyboardInterrupt, BaseException])
+    @pytest.mark.parametrize(
+        "kind", [ValueError, asyncio.CancelledError, SystemExit, KeyboardInterrupt, BaseException]
+    )
     def test_what_main_raises_is_raised_and_the_loop_is_closed(self, aio, kind):
         loops = []
         error = kind("why")

@@ -1,4 +1,4 @@
-"""What the standard library, and what is built on it, sees of our loops, tasks and futures; and its own on our loop."""
+"""What the standard library, and what is built on it, sees of our loops and tasks; its own on our loop."""
 
 from __future__ import annotations
 
@@ -173,7 +173,8 @@ class TestTasksInSight:
     def test_all_tasks_are_those_of_one_loop(self, aio, loop):
         other, third = aio.new_event_loop(), asyncio.SelectorEventLoop()
         try:
-            mine, others, stock = loop.create_task(work()), other.create_task(work()), third.create_task(work())
+            mine, others = loop.create_task(work()), other.create_task(work())
+            stock = third.create_task(work())
             assert asyncio.all_tasks(loop) == {mine}
             assert asyncio.all_tasks(other) == {others}
             assert asyncio.all_tasks(third) == {stock}
@@ -333,7 +334,8 @@ class TestTheStandardLibraryOnOurTasks:
                 seen.append(n)
 
         async def main():
-            for lock in (asyncio.Lock(), asyncio.Condition(), asyncio.Semaphore(1), asyncio.BoundedSemaphore(1)):
+            for kind in (asyncio.Lock, asyncio.Condition, asyncio.Semaphore, asyncio.BoundedSemaphore):
+                lock = kind()
                 seen.clear()
                 await asyncio.gather(*[enter(lock, n) for n in range(5)])
                 assert seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]

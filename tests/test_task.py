@@ -1,4 +1,4 @@
-"""Tasks: steps, results, cancellation in all its corners, names, contexts, eager starts, and that none is lost."""
+"""Tasks: steps, results, cancellation in all its corners, names, contexts, eager starts; none is lost."""
 
 from __future__ import annotations
 
@@ -584,14 +584,14 @@ class TestNoneIsLost:
         assert alive() is None
 
     def test_those_pending_when_the_loop_is_closed_are_reported_and_freed(self, aio):
-        async def work():
+        async def work(future):
             await future
 
         loop = aio.new_event_loop()
         reports = []
         loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
         future = loop.create_future()
-        task = loop.create_task(work())
+        task = loop.create_task(work(future))
         alive = weakref.ref(task)
         turn(loop)
         loop.close()

@@ -1,10 +1,10 @@
 """The `glassloop` command.
 
-`glassloop run` is `python` for a program that is to run on glassloop, and nothing of it should show: the program gets
-a fresh `__main__` module, its own sys.argv and sys.path[0]; what it raises goes through to the interpreter, which
-prints it and sets the exit code, waits for threads and runs atexit functions as it always does; only the frames of the
-launcher are taken out of the traceback. Modules, folders and zip files are run by the function of runpy with which the
-interpreter itself does that.
+`glassloop run` is `python` for a program that is to run on glassloop, and nothing of it should show: the
+program gets a fresh `__main__` module, its own sys.argv and sys.path[0]; what it raises goes through to the
+interpreter, which prints it and sets the exit code, waits for threads and runs atexit functions as it always
+does; only the frames of the launcher are taken out of the traceback. Modules, folders and zip files are run
+by the function of runpy with which the interpreter itself does that.
 
 Not here: how asyncio is made to use glassloop (runner.py).
 """
@@ -32,9 +32,9 @@ examples:
 """
 
 RUN = """\
-Run a program as python does, but on glassloop: whatever asyncio.run(), asyncio.Runner or asyncio.new_event_loop()
-make in it are loops of glassloop, also where it, or a framework in it, asks for asyncio's loop or uvloop's by name.
-Everything after FILE or MODULE belongs to the program.
+Run a program as python does, but on glassloop: the loops that asyncio.run(), asyncio.Runner and
+asyncio.new_event_loop() make in it are glassloop's, also where the program, or a framework that it
+uses, asks for asyncio's loop or uvloop's by name. Everything after FILE or MODULE is the program's.
 """
 
 # what stands in a traceback between the launcher and the program
@@ -43,8 +43,8 @@ LAUNCHERS = {__name__, 'runpy', 'pkgutil', 'importlib.util', 'zipimport', '_froz
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: `argv` is what follows the command's name (sys.argv[1:] by default). Returns the exit code. What
-    a program raises goes through, SystemExit too."""
+    """The command line: `argv` is what follows the command's name (sys.argv[1:] by default). Returns the exit
+    code. What a program raises goes through, SystemExit too."""
     options, program = split(list(sys.argv[1:] if argv is None else argv))
     parser, run_parser = make_parsers()
     if options and os.path.isfile(options[0]) and not options[0].startswith('-'):
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The parser of the command, and that of `run`, which describes FILE and MODULE though split() takes them."""
+    """The parser of the command, and that of `run`, which describes FILE and MODULE though split() takes
+    them."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog='glassloop', formatter_class=layout, epilog=EXAMPLES,
@@ -79,8 +80,8 @@ def make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Divide the arguments of the command: ours, and from FILE or -m MODULE on the program's, whatever they look like.
-    The program's part is [FILE, ARGS...] or ['-m', MODULE, ARGS...], or empty."""
+    """Divide the arguments of the command: ours, and from FILE or -m MODULE on the program's, whatever they
+    look like. The program's part is [FILE, ARGS...] or ['-m', MODULE, ARGS...], or empty."""
     if 'run' not in argv:
         return argv, []
     for i in range(argv.index('run') + 1, len(argv)):
@@ -173,7 +174,8 @@ def set_first_path(path: str) -> None:
 
 
 def hide_launcher(error: BaseException) -> None:
-    """Let the interpreter, when it comes to print the exception, show only the program's part of the traceback."""
+    """Let the interpreter, when it comes to print the exception, show only the program's part of the
+    traceback."""
     shown = error.__traceback__
     while shown is not None and shown.tb_frame.f_globals.get('__name__') in LAUNCHERS:
         shown = shown.tb_next

@@ -1,12 +1,14 @@
 """Where a program starts: run(), Runner, and the ways to make asyncio itself use glassloop.
 
-run() and Runner are asyncio's own, on our loop: what Ctrl-C does, how the tasks that are left over are cancelled, how
-asynchronous generators and the default executor are shut down, is asyncio.Runner's work and stays its work, so that
-each version of Python keeps its own behaviour. What is added: any awaitable can be run on every version.
+run() and Runner are asyncio's own, on our loop: what Ctrl-C does, how the tasks that are left over are
+cancelled, how asynchronous generators and the default executor are shut down, is asyncio.Runner's work and
+stays its work, so that each version of Python keeps its own behaviour. What is added: any awaitable can be
+run on every version.
 
-install() makes asyncio's event loop policy ours, so that asyncio.run(), asyncio.Runner, asyncio.new_event_loop() and
-whatever is built on them make glassloop's loops. take_over() goes further, for `glassloop run`: there even a program
-that asks for asyncio's loop or uvloop's by name, as web servers do that look for a fast loop by themselves, gets ours.
+install() makes asyncio's event loop policy ours, so that asyncio.run(), asyncio.Runner,
+asyncio.new_event_loop() and whatever is built on them make glassloop's loops. take_over() goes further, for
+`glassloop run`: there even a program that asks for asyncio's loop or uvloop's by name, as web servers do that
+look for a fast loop by themselves, gets ours.
 
 Not here: what a loop does when it starts and ends (core/lifecycle.py), and running a program's file (cli.py).
 """
@@ -41,12 +43,12 @@ def new_event_loop() -> EventLoop:
 class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but not in fact
     """An event loop and its life: a context manager. See asyncio.Runner.
 
-    debug: True or False sets debug mode, None leaves it as the environment says. loop_factory: makes the loop; by
-    default it is a glassloop loop, which is also set as the thread's current one.
+    debug: True or False sets debug mode, None leaves it as the environment says. loop_factory: makes the
+    loop; by default it is a glassloop loop, which is also set as the thread's current one.
     """
 
     def __init__(self, *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> None:
-        super().__init__(debug=debug, loop_factory=self._make_current if loop_factory is None else loop_factory)
+        super().__init__(debug=debug, loop_factory=loop_factory or self._make_current)
         self._made_current = False
 
     def _make_current(self) -> asyncio.AbstractEventLoop:
@@ -58,9 +60,9 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
     def run(self, coro: Awaitable[T], *, context: Context | None = None) -> T:
         """Run a coroutine, or any other awaitable, and return its result; `context` is what it runs in.
 
-        Ctrl-C cancels the coroutine and then raises KeyboardInterrupt here; a second one raises it at once. Raises
-        ValueError (TypeError from Python 3.14 on) if coro can't be awaited, RuntimeError in a running loop or after
-        close().
+        Ctrl-C cancels the coroutine and then raises KeyboardInterrupt here; a second one raises it at once.
+        Raises ValueError (TypeError from Python 3.14 on) if coro can't be awaited, RuntimeError in a running
+        loop or after close().
         """
         if not asyncio.iscoroutine(coro):
             if not inspect.isawaitable(coro):
@@ -72,8 +74,8 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         return result
 
     def close(self) -> None:
-        """Cancel the tasks that are left, shut asynchronous generators and the default executor down, close the
-        loop. Closing twice does nothing."""
+        """Cancel the tasks that are left, shut asynchronous generators and the default executor down, close
+        the loop. Closing twice does nothing."""
         try:
             super().close()
         finally:
@@ -85,11 +87,12 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
 def run(main: Awaitable[T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> T:
     """Run main() on a new glassloop event loop, close the loop, return the result. See asyncio.run.
 
-    Raises what main raises; ValueError (TypeError from Python 3.14 on) if it can't be awaited, RuntimeError in a
-    running loop.
+    Raises what main raises; ValueError (TypeError from Python 3.14 on) if it can't be awaited, RuntimeError
+    in a running loop.
     """
     _refuse_in_loop('glassloop.run()')
-    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+    runner = Runner(debug=debug, loop_factory=loop_factory)
+    with runner:
         return runner.run(main)
 
 
@@ -128,15 +131,16 @@ class EventLoopPolicy(_DefaultPolicy):
 
 
 def install() -> None:
-    """From now on asyncio.run(), asyncio.Runner and asyncio.new_event_loop() use glassloop. Twice does nothing more.
+    """From now on asyncio.run(), asyncio.Runner and asyncio.new_event_loop() use glassloop. Twice does
+    nothing more.
 
-    Python 3.14 deprecates event loop policies, hence a DeprecationWarning there: it names the other ways. Raises
-    RuntimeError where Python has no policies any more.
+    Python 3.14 deprecates event loop policies, hence a DeprecationWarning there: it names the other ways.
+    Raises RuntimeError where Python has no policies any more.
     """
     _set_policy()
     if sys.version_info >= (3, 14):
-        warnings.warn(f'glassloop.install() sets an event loop policy, and Python is going to drop those: use {_ELSE}',
-                      DeprecationWarning, stacklevel=2)
+        warnings.warn(f'glassloop.install() sets an event loop policy, and Python is going to drop those: '
+                      f'use {_ELSE}', DeprecationWarning, stacklevel=2)
 
 
 def _set_policy() -> None:
@@ -149,13 +153,14 @@ def _set_policy() -> None:
 
 
 def take_over() -> None:
-    """install(), and every asyncio.Runner that is told to make a loop of asyncio or uvloop makes one of glassloop
-    (a factory of the program's own is left alone)."""
+    """install(), and every asyncio.Runner that is told to make a loop of asyncio or uvloop makes one of
+    glassloop (a factory of the program's own is left alone)."""
     _set_policy()
     init = asyncio.Runner.__init__
 
     @functools.wraps(init)
-    def initialize(self: asyncio.Runner, *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> None:
+    def initialize(self: asyncio.Runner, *, debug: bool | None = None,
+                   loop_factory: LoopFactory | None = None) -> None:
         if loop_factory is None:
             if _is_replaced(type(_current_policy())):
                 _set_policy()

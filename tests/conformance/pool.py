@@ -1,12 +1,12 @@
 """Runs each test in a process of its own, forked from this warm one.
 
-The parent has imported CPython's tests once; a child costs a fork and the test itself. A child leads a process
-group of its own, so that what it leaves behind dies with it, and works in a folder of its own, since CPython's
-tests name files after the parent. What it prints goes to an anonymous file, what it found to another: neither can
-block it or be held open by a grandchild.
+The parent has imported CPython's tests once; a child costs a fork and the test itself. A child leads a
+process group of its own, so that what it leaves behind dies with it, and works in a folder of its own,
+since CPython's tests name files after the parent. What it prints goes to an anonymous file, what it found
+to another: neither can block it or be held open by a grandchild.
 
-A child that doesn't end within the limit is killed, after its stacks were written to its output. That is the
-failure of one test and never stops the run.
+A child that doesn't end within the limit is killed, after its stacks were written to its output. That is
+the failure of one test and never stops the run.
 """
 
 from __future__ import annotations

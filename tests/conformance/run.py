@@ -9,9 +9,9 @@ interpreted.
 
 `--loop asyncio` is the control: everything passes there, or this harness is wrong.
 
-suite.py says what is run, scope.py what is not in reach yet, expected.py what fails and why; standin.py brings
-our loop into the tests, and pool.py runs each in a process of its own. The last line is the total; the exit
-code is 0 if nothing failed, 1 if something did, 2 if the tests can't be run at all.
+suite.py says what is run, scope.py what is not in reach yet, expected.py what fails and why; standin.py
+brings our loop into the tests, and pool.py runs each in a process of its own. The last line is the total;
+the exit code is 0 if nothing failed, 1 if something did, 2 if the tests can't be run at all.
 """
 
 from __future__ import annotations

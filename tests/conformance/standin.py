@@ -175,7 +175,7 @@ def install(loop: str, mode: str) -> Runtime:
     _lead_logger("glassloop")
     open_class = _lead_loops_to(glassloop.EventLoop)
     replaced = _lead_names_to(glassloop) if mode == WHOLE else []
-    _change_test_utils(type("TestLoop", (virtual.TestLoop, open_class), {}))
+    _change_test_utils(type("TestLoop", (virtual.TestLoop, open_class), {"jumps": mode == WHOLE}))
     build = "compiled" if glassloop.compiled else "interpreted"
     return Runtime(
         loop, mode, version, build, glassloop.EventLoop, glassloop if mode == WHOLE else None, replaced

@@ -130,7 +130,7 @@ class TimerHandle(Handle):
     def __eq__(self, other):
         if not isinstance(other, TimerHandle):
             return NotImplemented
-        return (self._when == other._when and self._callback == other._callback
+        return (self._when == other.when() and self._callback == other._callback
                 and self._args == other._args and self._cancelled == other._cancelled)
 
 

@@ -125,6 +125,9 @@ cdef class Sockets:
     @cython.locals(number=int, descriptor=Descriptor, handle=Handle, line=list)
     cdef bint _remove(self, object fd, int bit) except -1
     @cython.final
+    @cython.locals(descriptor=Descriptor)
+    cdef Descriptor _given(self, object fd)
+    @cython.final
     @cython.locals(fd=int, descriptor=Descriptor)
     cdef Descriptor _descriptor(self, object sock)
     @cython.final

@@ -546,12 +546,9 @@ class Sockets:
 
     def _remove(self, fd, bit):
         number = self._number(fd)
-        descriptor = self._table.get(number)
-        if descriptor is None and number < 0:
-            # closed, but perhaps one that we were given
-            for item in self._table.values():
-                if item._object is fd:
-                    descriptor = item
+        if self._loop._closed:
+            return False
+        descriptor = self._given(fd) if number < 0 else self._table.get(number)
         if descriptor is None:
             return False
         if bit == READ:
@@ -571,6 +568,14 @@ class Sockets:
             descriptor._arrived &= ~bit
             descriptor._unwatch(bit)
         return True
+
+    def _given(self, fd):
+        """What watches the descriptor of an object that is closed by now."""
+        for item in self._table.values():
+            descriptor = item
+            if descriptor._object is fd:
+                return descriptor
+        raise ValueError(f'Invalid file descriptor: {fd.fileno() if hasattr(fd, "fileno") else fd}')
 
     # ---- bare sockets ----
 

@@ -28,7 +28,7 @@ CancelledError = asyncio.CancelledError
 def _describe(primitive, state, line):
     if line._n:
         state = f'{state}, waiters:{line._n}'
-    return f'<{object.__repr__(primitive).strip('<>')} [{state}]>'
+    return f'<{object.__repr__(primitive).strip("<>")} [{state}]>'
 
 
 def _all_cancelled(line):
