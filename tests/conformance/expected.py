@@ -8,4 +8,47 @@ from __future__ import annotations
 
 from lists import Entry
 
-EXPECTED: tuple[Entry, ...] = ()
+BASE_LOOP = "test_base_events.BaseEventLoopTests."
+WHOLE = ("whole",)
+
+EXPECTED = (
+    # CPython's loop seen from inside
+    Entry(BASE_LOOP + "test__*", "calls _add_callback() and _run_once(), looks into _scheduled and _ready"),
+    Entry(BASE_LOOP + "test_call_soon", "looks for the handle in loop._ready, a deque"),
+    Entry(BASE_LOOP + "test_call_later", "looks for the handle in loop._scheduled, a list"),
+    Entry(BASE_LOOP + "test_not_implemented", "calls BaseEventLoop's private hooks for its subclasses"),
+    Entry(BASE_LOOP + "test_run_forever_pre_stopped", "counts the calls of a mock in the selector's place"),
+    Entry(BASE_LOOP + "test_single_selecter_event_*", "feeds events through a mock in the selector's place"),
+    Entry(
+        BASE_LOOP + "test_custom_run_forever_*", "calls _run_forever_setup() and _run_once()", since=(3, 13)
+    ),
+    Entry(
+        "test_events.EventLoopTests.test_timeout_rounding", "counts the calls of a replaced loop._run_once"
+    ),
+    Entry(
+        "test_events.EventLoopTests.test_create_server_multiple_hosts_ipv?",
+        "replaces the socket module of asyncio.base_events and loop._start_serving by mocks",
+    ),
+    # differences that are meant
+    Entry(
+        "test_tasks.OwnTask_*.test_log_destroyed_pending_task",
+        "a pending task is held by its loop: it can't be destroyed while it waits",
+        modes=WHOLE,
+    ),
+    # asyncio's parts seen from inside
+    Entry(
+        "test_tasks.OwnTask_*.test_error_in_call_soon",
+        "replaces loop.call_soon, which the runtime's tasks don't go through",
+        modes=WHOLE,
+    ),
+    Entry(
+        "test_tasks.*.test_sleep_cancel",
+        "replaces loop.call_later to catch the handle that sleep() makes; the runtime's sleep() makes none",
+        modes=WHOLE,
+    ),
+    Entry(
+        "test_tasks.*.test_stop_while_run_in_complete",
+        "expects the time of CPython's TestLoop, which goes on once more after stop()",
+        modes=WHOLE,
+    ),
+)

@@ -940,7 +940,7 @@ cdef class EpollPoller(Poller):
             return
         for i in range(n):
             data = gl_event_data(&events[i])
-            fd = <int>(data & 0xffffffff)
+            fd = <int><uint32_t>data
             if (fd >= self.room or self.table[fd].watcher == NULL
                     or self.table[fd].generation != <uint32_t>(data >> 32)):
                 stray = True

@@ -32,6 +32,7 @@ cdef class StreamTransport(Connection):
     cdef int _open(self, LoopBase loop, object sock, object protocol, object waiter, object extra, object server) except -1
     @cython.locals(sink=Sink)
     cdef int _set_protocol(self, object protocol) except -1
+    cdef int _move(self, LoopBase core, int arrived) except -1
     @cython.locals(size=Py_ssize_t, n=Py_ssize_t, sink=Sink)
     cdef int _read(self, LoopBase core) except -1
     @cython.locals(n=Py_ssize_t)

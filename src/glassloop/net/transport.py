@@ -109,9 +109,12 @@ class StreamTransport(Connection):
     # ---- reading ----
 
     def _run(self, core):
-        arrived = self._arrived
-        self._arrived = 0
         self._queued = False
+        return self._move(core, self._arrived)
+
+    def _move(self, core, arrived):
+        """Read or write, as the events that arrived allow."""
+        self._arrived = 0
         if core._published is not None:
             core._unpublish()
         # what isn't wanted any more doesn't count
