@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import errno
+import gc
 import os
 import socket
 import ssl
@@ -591,6 +592,29 @@ def test_close_clients_knows_only_the_server_s_own(loop: Any) -> None:
             client.close()
             server.close()
             await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.extra("asyncio's servers before 3.13.1 wait for an abandoned connection for ever")
+def test_a_connection_that_its_protocol_abandons_is_collected_and_no_longer_waited_for(loop: Any) -> None:
+    class Careless(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            # nothing holds a transport that doesn't read
+            transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        server = await loop.create_server(Careless, "127.0.0.1", 0)
+        client = await Client.connect(server)
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            ended = loop.create_task(client.ended())
+            while not ended.done():
+                gc.collect()
+                await asyncio.sleep(0.001)
+            assert ended.result()
+        client.close()
+        server.close()
+        await asyncio.wait_for(server.wait_closed(), 10)
 
     loop.run_until_complete(main())
 

@@ -15,7 +15,6 @@ What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import Any
 
 from .core.lifecycle import Lifecycle
@@ -23,6 +22,7 @@ from .core.turn import Turn
 from .net import connect as _connect
 from .net.resolve import Resolver
 from .net.socks import Sockets
+from .net.table import Transports
 from .work.signals import Signals
 from .work.threads import Executors
 
@@ -39,7 +39,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[mis
         Turn.__init__(self, clock=clock, poller=poller)
         self._begin_life()
         # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._transports = Transports()
         self._resolver = Resolver(self)
         self._sockets = Sockets(self)
         self._executors = Executors(self)
