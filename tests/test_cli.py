@@ -504,6 +504,36 @@ class TestTheLoop:
         outcome = start("-W", "ignore::DeprecationWarning", "-m", "glassloop", "run", "app.py")
         assert (outcome.out, outcome.code) == ("glassloop\n".strip(), 0), outcome.err
 
+    @pytest.mark.parametrize("method", ["spawn", "forkserver"])
+    def test_is_glassloops_in_processes_that_multiprocessing_starts(self, write, start, method):
+        write("app.py", WHICH + textwrap.dedent(f"""\
+
+            import multiprocessing
+
+            def run():
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                    return asyncio.run(main()), runner.run(main())
+
+            def begin(work):
+                process = multiprocessing.get_context({method!r}).Process(target=work)
+                process.start()
+                process.join()
+
+            def child():
+                print('child', *run(), flush=True)
+                begin(grandchild)
+
+            def grandchild():
+                print('grandchild', *run(), flush=True)
+
+            if __name__ == '__main__':
+                begin(child)
+            """))
+        outcome = start("-m", "glassloop", "run", "app.py")
+        assert outcome.out.splitlines() == [
+            "child glassloop glassloop", "grandchild glassloop glassloop"
+        ], outcome.err
+
     def test_is_the_programs_own_where_it_makes_one(self, write, start):
         write("app.py", WHICH + textwrap.dedent("""\
 

@@ -670,8 +670,8 @@ class TestErrors:
         loop.call_exception_handler({"message": "hello", "other": "thing"})
         assert [record.getMessage() for record in caplog.records] == ["hello\nother: 'thing'"]
 
-    def test_the_handler_runs_in_the_context_of_what_failed(self, loop, seen):
-        if sys.version_info < (3, 12):
+    def test_the_handler_runs_in_the_context_of_what_failed(self, aio, loop, seen):
+        if aio is asyncio and sys.version_info < (3, 12):
             pytest.skip("asyncio does so since 3.12")
         var = contextvars.ContextVar("var", default=0)
         loop.set_exception_handler(lambda loop, context: seen.append(var.get()))
@@ -951,6 +951,29 @@ class TestItsEnd:
         with pytest.warns(ResourceWarning, match="unclosed event loop"):
             del loop
             gc.collect()
+
+    @pytest.mark.parametrize("pending", ["callback", "timer", "task", "attribute"])
+    def test_a_loop_that_nobody_closed_is_freed_with_all_that_is_pending(self, aio, no_leaks, pending):
+        async def wait(loop):
+            future = loop.create_future()
+            await future
+
+        loop = aio.new_event_loop()
+        if pending == "callback":
+            loop.call_soon(loop.stop)
+        elif pending == "timer":
+            loop.call_later(1000, loop.stop)
+        elif pending == "task":
+            loop.set_exception_handler(lambda loop, context: None)
+            loop.create_task(wait(loop))
+            turn(loop)
+        else:
+            loop.itself = loop
+        alive = weakref.ref(loop)
+        with pytest.warns(ResourceWarning, match="unclosed event loop"):
+            del loop
+            gc.collect()
+        assert alive() is None
 
     def test_a_thousand_loops_leave_nothing_open(self, aio, no_leaks):
         for _ in range(1000):

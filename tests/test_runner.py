@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 
 import pytest
 
@@ -81,17 +80,15 @@ class TestRun:
 
         with aio.Runner() as runner:
             assert asyncio.get_event_loop() is runner.get_loop()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with pytest.raises(RuntimeError):
-                asyncio.get_event_loop_policy().get_event_loop()
+        with pytest.raises(RuntimeError):
+            asyncio.get_event_loop()
 
     def test_a_loop_of_a_factory_is_not_made_the_current_one(self, aio):
         with aio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             assert type(runner.get_loop()) is asyncio.SelectorEventLoop
             asyncio.set_event_loop(None)
             with pytest.raises(RuntimeError):
-                asyncio.get_event_loop_policy().get_event_loop()
+                asyncio.get_event_loop()
 
     def test_in_another_thread(self, aio):
         found = []
@@ -105,8 +102,9 @@ class TestRun:
         thread.join()
         assert found == [thread]
 
-    @pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.run has it since 3.12")
     def test_takes_a_loop_factory(self, aio):
+        if aio is asyncio and sys.version_info < (3, 12):
+            pytest.skip("asyncio.run has it since 3.12")
         made = []
 
         def factory():
@@ -331,7 +329,7 @@ class TestRunner:
         asyncio.set_event_loop(loop)
         try:
             runner.close()
-            assert asyncio.get_event_loop_policy().get_event_loop() is loop
+            assert asyncio.get_event_loop() is loop
         finally:
             asyncio.set_event_loop(None)
             loop.close()

@@ -485,8 +485,9 @@ class TestStockFuturesAndTasksOnOurLoop:
     def test_their_task_runs_and_awaits_ours(self, loop, kind):
         async def main():
             me = asyncio.current_task()
-            assert type(me) is kind
-            assert me in asyncio.all_tasks()
+            if kind is asyncio.Task or sys.version_info < (3, 14):  # since then the two don't know each other
+                assert type(me) is kind
+                assert me in asyncio.all_tasks()
             future = loop.create_future()
             loop.call_soon(future.set_result, 1)
             values = [await future, await loop.create_task(work(2)), await kind(work(3), loop=loop)]
@@ -522,8 +523,8 @@ class TestStockFuturesAndTasksOnOurLoop:
 
         tasks = []
         for _ in range(3):
-            tasks += [loop.create_task(check(0)), asyncio.Task(check(1), loop=loop),
-                      asyncio.tasks._PyTask(check(2), loop=loop)]
+            tasks += [loop.create_task(check(0)), asyncio.Task(check(1), loop=loop)]
+            tasks.append(asyncio.tasks._PyTask(check(2), loop=loop))
         loop.run_until_complete(asyncio.wait(tasks))
         assert seen == [True] * 90
         assert asyncio.current_task(loop) is None

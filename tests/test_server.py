@@ -605,8 +605,8 @@ def test_a_connection_that_its_protocol_abandons_is_collected_and_no_longer_wait
 
     async def main() -> None:
         server = await loop.create_server(Careless, "127.0.0.1", 0)
-        client = await Client.connect(server)
         with pytest.warns(ResourceWarning, match="unclosed transport"):
+            client = await Client.connect(server)
             ended = loop.create_task(client.ended())
             while not ended.done():
                 gc.collect()

@@ -17,79 +17,102 @@ Where things are, as data flows:
 `compiled` is True where the compiled runtime runs, False where the same source is interpreted.
 """
 import asyncio as _asyncio
+import importlib as _importlib
 from asyncio import *  # noqa: F403
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core import leaf as _leaf
 from .core.future import Future
 from .core.handle import Handle, TimerHandle
 from .core.task import Task
 from .loop import EventLoop
-from .net.server import Server
-from .net.streams import (
-    StreamReader,
-    StreamReaderProtocol,
-    StreamWriter,
-    open_connection,
-    open_unix_connection,
-    start_server,
-    start_unix_server,
-)
 from .runner import EventLoopPolicy, Runner, install, new_event_loop, run
-from .sync import (
-    ALL_COMPLETED,
-    FIRST_COMPLETED,
-    FIRST_EXCEPTION,
-    Barrier,
-    BoundedSemaphore,
-    Condition,
-    Event,
-    LifoQueue,
-    Lock,
-    PriorityQueue,
-    Queue,
-    QueueEmpty,
-    QueueFull,
-    QueueShutDown,
-    Semaphore,
-    TaskGroup,
-    Timeout,
-    as_completed,
-    create_eager_task_factory,
-    create_task,
-    eager_task_factory,
-    ensure_future,
-    gather,
-    shield,
-    sleep,
-    timeout,
-    timeout_at,
-    wait,
-    wait_for,
-)
-from .work.threads import to_thread
+
+if TYPE_CHECKING:
+    from .net.server import Server
+    from .net.streams import (
+        StreamReader,
+        StreamReaderProtocol,
+        StreamWriter,
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
+    from .sync import (
+        ALL_COMPLETED,
+        FIRST_COMPLETED,
+        FIRST_EXCEPTION,
+        Barrier,
+        BoundedSemaphore,
+        Condition,
+        Event,
+        LifoQueue,
+        Lock,
+        PriorityQueue,
+        Queue,
+        QueueEmpty,
+        QueueFull,
+        QueueShutDown,
+        Semaphore,
+        TaskGroup,
+        Timeout,
+        as_completed,
+        create_eager_task_factory,
+        create_task,
+        eager_task_factory,
+        ensure_future,
+        gather,
+        shield,
+        sleep,
+        timeout,
+        timeout_at,
+        wait,
+        wait_for,
+    )
+    from .work.threads import to_thread
 
 __version__ = "0.1.0"
 
 #: True: compiled by Cython; False: interpreted
 compiled: bool = _leaf.COMPILED
 
-_OURS = (
-    'ALL_COMPLETED', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'Barrier', 'BoundedSemaphore', 'Condition', 'Event',
-    'EventLoop', 'EventLoopPolicy', 'Future', 'Handle', 'LifoQueue', 'Lock', 'PriorityQueue', 'Queue', 'QueueEmpty',
-    'QueueFull', 'QueueShutDown', 'Runner', 'Semaphore', 'Server', 'StreamReader', 'StreamReaderProtocol',
-    'StreamWriter', 'Task', 'TaskGroup', 'TimerHandle', 'Timeout', 'as_completed', 'compiled',
-    'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'gather', 'install',
-    'new_event_loop', 'open_connection', 'open_unix_connection', 'run', 'shield', 'sleep', 'start_server',
-    'start_unix_server', 'timeout', 'timeout_at', 'to_thread', 'wait', 'wait_for',
-)
+# Ours that are loaded when they are first asked for: a program that only runs on the loop starts sooner.
+_LAZY = {
+    **dict.fromkeys(('Server',), '.net.server'),
+    **dict.fromkeys(('StreamReader', 'StreamReaderProtocol', 'StreamWriter', 'open_connection', 'open_unix_connection',
+                     'start_server', 'start_unix_server'), '.net.streams'),
+    **dict.fromkeys(('ALL_COMPLETED', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'Barrier', 'BoundedSemaphore', 'Condition',
+                     'Event', 'LifoQueue', 'Lock', 'PriorityQueue', 'Queue', 'QueueEmpty', 'QueueFull',
+                     'QueueShutDown', 'Semaphore', 'TaskGroup', 'Timeout', 'as_completed',
+                     'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'gather',
+                     'shield', 'sleep', 'timeout', 'timeout_at', 'wait', 'wait_for'), '.sync'),
+    **dict.fromkeys(('to_thread',), '.work.threads'),
+}
 
-__all__ = (*_OURS, *(name for name in _asyncio.__all__ if name not in _OURS))
+for _name in _LAZY:
+    globals().pop(_name, None)  # asyncio's of the same name
+del _name
+
+__all__ = (
+    *_LAZY, 'EventLoop', 'EventLoopPolicy', 'Future', 'Handle', 'Runner', 'Task', 'TimerHandle', 'compiled', 'install',
+    'new_event_loop', 'run',
+    *(name for name in _asyncio.__all__ if name not in _LAZY and name not in (
+        'EventLoop', 'Future', 'Handle', 'Runner', 'Task', 'TimerHandle', 'new_event_loop', 'run')),
+)
 
 
 def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is not None:
+        value = globals()[name] = getattr(_importlib.import_module(module, __name__), name)
+        return value
     # asyncio's submodules, and what it has without naming it in __all__
     try:
         return getattr(_asyncio, name)
     except AttributeError:
         raise AttributeError(f"module 'glassloop' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,16 +15,25 @@ What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from .core.lifecycle import Lifecycle
 from .core.turn import Turn
-from .net import connect as _connect
-from .net.resolve import Resolver
-from .net.socks import Sockets
 from .net.table import Transports
-from .work.signals import Signals
 from .work.threads import Executors
+
+if TYPE_CHECKING:
+    from .net.resolve import Resolver
+    from .net.socks import Sockets
+    from .work.signals import Signals
+
+
+def _connections() -> Any:
+    # loaded with the first connection or server
+    from .net import connect
+
+    return connect
 
 
 def _not_yet(what: str) -> NotImplementedError:
@@ -40,39 +49,56 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[mis
         self._begin_life()
         # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
         self._transports = Transports()
-        self._resolver = Resolver(self)
-        self._sockets = Sockets(self)
         self._executors = Executors(self)
-        self._signals = Signals(self)
+
+    # parts that many programs never need are loaded and made when they are asked for
+
+    @cached_property
+    def _resolver(self) -> Resolver:
+        from .net.resolve import Resolver
+
+        return Resolver(self)
+
+    @cached_property
+    def _sockets(self) -> Sockets:
+        from .net.socks import Sockets
+
+        return Sockets(self)
+
+    @cached_property
+    def _signals(self) -> Signals:
+        from .work.signals import Signals
+
+        return Signals(self)
 
     def _close_parts(self) -> None:
-        self._signals.close()
-        self._executors.close()
-        self._resolver.close()
-        self._sockets.close()
+        for name in ('_signals', '_executors', '_resolver', '_sockets'):
+            part = self.__dict__.get(name)
+            if part is not None:
+                part.close()
 
     # ---- connections and servers ----
 
     def create_connection(self, protocol_factory, host=None, port=None, **options):
         """Connect a TCP stream. See asyncio.loop.create_connection. Coroutine: (transport, protocol)."""
-        return _connect.create_connection(self, protocol_factory, host, port, **options)
+        return _connections().create_connection(self, protocol_factory, host, port, **options)
 
     def create_server(self, protocol_factory, host=None, port=None, **options):
         """Listen on TCP. See asyncio.loop.create_server. Coroutine: a Server."""
-        return _connect.create_server(self, protocol_factory, host, port, **options)
+        return _connections().create_server(self, protocol_factory, host, port, **options)
 
     def create_unix_connection(self, protocol_factory, path=None, **options):
         """Connect a Unix stream socket. See asyncio.loop.create_unix_connection. Coroutine: (transport, protocol)."""
-        return _connect.create_unix_connection(self, protocol_factory, path, **options)
+        return _connections().create_unix_connection(self, protocol_factory, path, **options)
 
     def create_unix_server(self, protocol_factory, path=None, **options):
         """Listen on a Unix stream socket. See asyncio.loop.create_unix_server. Coroutine: a Server."""
-        return _connect.create_unix_server(self, protocol_factory, path, **options)
+        return _connections().create_unix_server(self, protocol_factory, path, **options)
 
     def connect_accepted_socket(self, protocol_factory, sock, **options):
         """Wrap a connection accepted elsewhere. See asyncio.loop.connect_accepted_socket. Coroutine: (transport,
         protocol)."""
-        return _connect.connect_accepted_socket(self, protocol_factory, sock, **options)
+        return _connections().connect_accepted_socket(self, protocol_factory, sock, **options)
 
     # ---- names ----
 
@@ -163,7 +189,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[mis
         return self._signals.remove_signal_handler(sig)
 
     def _signals_wanted(self):
-        return self._signals.active()
+        return '_signals' in self.__dict__ and self._signals.active()
 
     # ---- not there yet ----
 

@@ -154,9 +154,14 @@ def _set_policy() -> None:
 
 def take_over() -> None:
     """install(), and every asyncio.Runner that is told to make a loop of asyncio or uvloop makes one of
-    glassloop (a factory of the program's own is left alone)."""
-    _set_policy()
+    glassloop (a factory of the program's own is left alone). So it is in the processes that multiprocessing
+    starts, too."""
+    from multiprocessing import spawn  # some milliseconds, which only `glassloop run` is to pay
+
     init = asyncio.Runner.__init__
+    _set_policy()
+    if hasattr(init, '__wrapped__'):
+        return
 
     @functools.wraps(init)
     def initialize(self: asyncio.Runner, *, debug: bool | None = None,
@@ -168,7 +173,23 @@ def take_over() -> None:
             loop_factory = new_event_loop
         init(self, debug=debug, loop_factory=loop_factory)
 
+    prepare = spawn.get_preparation_data
+
+    @functools.wraps(prepare)
+    def prepare_too(name: str) -> dict[str, Any]:
+        return {**prepare(name), 'glassloop': _TakeOver()}
+
     asyncio.Runner.__init__ = initialize  # type: ignore[method-assign]
+    spawn.get_preparation_data = prepare_too
+
+
+class _TakeOver:
+    """Sent to a new process among what multiprocessing tells it first: take_over() is called where this is
+    unpickled. That is before the new process has our sys.path."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str, dict[str, object]]]:
+        return exec, (f'import sys\nsys.path[:] = {sys.path!r}\n'
+                      'from glassloop.runner import take_over\ntake_over()', {})
 
 
 def _current_policy() -> Any:

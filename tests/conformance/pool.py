@@ -65,9 +65,7 @@ class _Result(unittest.TestResult):
 
     def _note(self, kind: str, test: unittest.TestCase, err: Any) -> None:
         last = traceback.format_exception_only(err[0], err[1])[-1].strip().splitlines()
-        self.wrong.append(
-            (f"{kind}: {last[0] if last else err[0].__name__}", self._exc_info_to_string(err, test))
-        )
+        self.wrong.append((f"{kind}: {last[0] if last else err[0].__name__}", self._exc_info_to_string(err, test)))
 
     def addError(self, test: Any, err: Any) -> None:
         self._note("error", test, err)
@@ -93,9 +91,7 @@ def _run_test(case: unittest.TestCase) -> dict[str, str]:
     left: list[str] = []
 
     def unraisable(info: Any) -> None:
-        left.append(
-            f"unraisable {info.exc_type.__name__}: {info.exc_value} ({info.err_msg or ''} {info.object!r})"
-        )
+        left.append(f"unraisable {info.exc_type.__name__}: {info.exc_value} ({info.err_msg or ''} {info.object!r})")
         sys.__unraisablehook__(info)
 
     def in_thread(info: Any) -> None:
@@ -123,9 +119,7 @@ def _run_test(case: unittest.TestCase) -> dict[str, str]:
     return {"status": PASSED, "reason": "", "detail": ""}
 
 
-def _be_child(
-    case: unittest.TestCase, result: IO[bytes], output: IO[bytes], folder: str, limit: float
-) -> None:
+def _be_child(case: unittest.TestCase, result: IO[bytes], output: IO[bytes], folder: str, limit: float) -> None:
     """Never returns: what a test raises, forks or leaves running must not get into the parent's code."""
     code = 70
     try:

@@ -59,9 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--match", metavar="REGEX", help="only tests whose id contains a match")
     parser.add_argument("--all", action="store_true", help="run what is out of scope too")
     parser.add_argument("--list", action="store_true", help="print the tests instead of running them")
-    parser.add_argument(
-        "--limit", type=float, default=20.0, metavar="SECONDS", help="for each test; default: 20"
-    )
+    parser.add_argument("--limit", type=float, default=20.0, metavar="SECONDS", help="for each test; default: 20")
     parser.add_argument("-j", "--workers", type=int, default=2, help="processes at a time; default: 2")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write every outcome as a line of JSON")
     parser.add_argument("-q", "--quiet", action="store_true", help="no tracebacks")

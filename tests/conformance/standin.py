@@ -98,7 +98,7 @@ def _lead_loops_to(loop_class: type) -> type:
 def _lead_names_to(own: types.ModuleType) -> list[str]:
     replaced = []
     modules = _stock_modules()
-    for name in sorted(set(asyncio.__all__)):
+    for name in sorted(name for name in vars(asyncio) if not name.startswith("_")):
         stock, ours = getattr(asyncio, name), getattr(own, name, None)
         if name in _POLICY_NAMES or ours is None or ours is stock or isinstance(stock, types.ModuleType):
             continue
@@ -177,6 +177,4 @@ def install(loop: str, mode: str) -> Runtime:
     replaced = _lead_names_to(glassloop) if mode == WHOLE else []
     _change_test_utils(type("TestLoop", (virtual.TestLoop, open_class), {"jumps": mode == WHOLE}))
     build = "compiled" if glassloop.compiled else "interpreted"
-    return Runtime(
-        loop, mode, version, build, glassloop.EventLoop, glassloop if mode == WHOLE else None, replaced
-    )
+    return Runtime(loop, mode, version, build, glassloop.EventLoop, glassloop if mode == WHOLE else None, replaced)

@@ -202,9 +202,7 @@ def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
         self.set_event_loop(self.loop)
 
     _keep(classes)
-    _add(
-        classes, module, "SubprocessTests", (module.SubprocessMixin, module.test_utils.TestCase), setUp=set_up
-    )
+    _add(classes, module, "SubprocessTests", (module.SubprocessMixin, module.test_utils.TestCase), setUp=set_up)
 
 
 def test_unix_events(module: Any, classes: Classes, runtime: Runtime) -> None:
@@ -261,9 +259,7 @@ def tests(runtime: Runtime) -> Iterator[Test]:
         classes: Classes = {
             key: value
             for key, value in vars(module).items()
-            if isinstance(value, type)
-            and issubclass(value, unittest.TestCase)
-            and value.__module__ == module.__name__
+            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module.__name__
         }
         adapt(module, classes, runtime)
         for key in sorted(key for key in classes if "Proactor" not in key):

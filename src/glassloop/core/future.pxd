@@ -19,6 +19,7 @@ cdef class Notice(Runnable):
 cdef class Waiting:
     cdef object _who
 
+@cython.trashcan(True)
 cdef class Future(FutureBase):
     cdef readonly object _loop
     cdef LoopBase _core

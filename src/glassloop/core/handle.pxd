@@ -2,7 +2,6 @@ cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport HandleBase, LoopBase, Runnable
 
-@cython.no_gc
 cdef class Handle(HandleBase):
     cdef readonly object _callback
     cdef readonly object _args
@@ -15,7 +14,6 @@ cdef class Handle(HandleBase):
     cdef int _run(self, LoopBase core) except -1
     cpdef cancel(self)
 
-@cython.no_gc
 cdef class TimerHandle(Handle):
     @cython.locals(core=LoopBase)
     cpdef cancel(self)

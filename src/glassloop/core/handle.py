@@ -1,7 +1,7 @@
 """Handle and TimerHandle: one callback, its arguments and the context it runs in.
 
 A handle runs once. After it ran or was cancelled it holds neither callback nor arguments, so that a handle kept by its
-own callback's object is no cycle (handles are not tracked by the garbage collector). A cancelled TimerHandle leaves
+own callback's object is no cycle for the garbage collector to find. A cancelled TimerHandle leaves
 the heap of deadlines at once; a cancelled Handle keeps its place in the ready queue and does nothing there.
 
 `isinstance(handle, asyncio.Handle)` is true: a compiled class can't inherit from asyncio's, so `__class__` says it.

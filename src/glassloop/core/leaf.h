@@ -159,6 +159,17 @@ static inline PyObject *gl_call(PyObject *ctx, PyObject *callback, PyObject *arg
     return res;
 }
 
+/* obj.name(arg) in ctx, without a bound method in between; its result, or NULL with the exception set */
+static inline PyObject *gl_method1(PyObject *ctx, PyObject *obj, PyObject *name, PyObject *arg) {
+    PyObject *res, *argv[2];
+    argv[0] = obj;
+    argv[1] = arg;
+    if (PyContext_Enter(ctx)) return NULL;
+    res = PyObject_VectorcallMethod(name, argv, 2, NULL);
+    (void)PyContext_Exit(ctx);
+    return res;
+}
+
 /* callback(arg) in ctx */
 static inline PyObject *gl_call1(PyObject *ctx, PyObject *callback, PyObject *arg) {
     PyObject *res;

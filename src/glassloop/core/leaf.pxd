@@ -15,6 +15,7 @@ cdef extern from "glassloop/core/leaf.h":
     object gl_throw(object ctx, object coro, object exc, object returned, object raised, PyObject **value)
     object gl_call(object ctx, object callback, object args)
     object gl_call1(object ctx, object callback, object arg)
+    object gl_method1(object ctx, object obj, object name, object arg)
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
@@ -37,6 +38,9 @@ cdef inline object call(object context, object callback, object args):
 
 cdef inline object call1(object context, object callback, object arg):
     return gl_call1(context, callback, arg)
+
+cdef inline object method1(object context, object obj, object name, object arg):
+    return gl_method1(context, obj, name, arg)
 
 cdef inline object step(LoopBase core, object context, object coro):
     return gl_step(context, coro, RETURNED, RAISED, &core.handed)
@@ -72,6 +76,8 @@ cdef class LoopBase:
     cdef bint _corking
     cdef Watcher _corked
     cdef Watcher _corked_last
+    cdef char cork_bytes[8192]
+    cdef Py_ssize_t _cork_size
     cdef inline int _push(self, object item) except -1:
         return gl_ring_push(&self.ring, item)
     cdef inline Runnable _pop(self):
@@ -195,3 +201,6 @@ cdef Py_ssize_t recv_into(int fd, object buffer) except -2
 cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2
 cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2
 cdef int accept(int fd) except -2
+cdef int cork(LoopBase core, object data) except -1
+cdef Py_ssize_t cork_send(LoopBase core, int fd) except -2
+cdef bytes cork_take(LoopBase core)

@@ -57,6 +57,10 @@ def call1(context, callback, arg):
     return None
 
 
+def method1(context, obj, name, arg):
+    return context.run(getattr(obj, name), arg)
+
+
 def step(core, context, coro):
     try:
         return context.run(coro.send, None)
@@ -108,6 +112,8 @@ class LoopBase:
         self._corking = False
         self._corked = None
         self._corked_last = None
+        self._cork = bytearray()
+        self._cork_size = 0
         return self
 
     def _take(self):
@@ -569,6 +575,22 @@ def sendv(fd, pieces, offset):
         return -1
     finally:
         sock.detach()
+
+
+def cork(core, data):
+    core._cork += data
+    core._cork_size = len(core._cork)
+
+
+def cork_send(core, fd):
+    return send(fd, core._cork, 0)
+
+
+def cork_take(core):
+    data = bytes(core._cork)
+    core._cork.clear()
+    core._cork_size = 0
+    return data
 
 
 def accept(fd):

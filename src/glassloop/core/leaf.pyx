@@ -12,7 +12,6 @@ pair of twins. The rules here:
 - No function here knows what a task, a transport or a loop means.
 """
 import asyncio.tasks
-import errno as _errno_names
 import sys
 import warnings
 
@@ -20,11 +19,11 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
-from cpython.object cimport PyObject, PyTypeObject, visitproc
+from cpython.object cimport PyObject, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, ENOSYS, EPERM, errno
+from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef extern from "Python.h":
     void *PyMem_Realloc(void *, size_t)
@@ -339,6 +338,12 @@ cdef int loop_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
         r = visit(self.held[k], arg)
         if r:
             return r
+    # the heap is the loop's alone, and not tracked itself
+    if self._timers is not None:
+        for k in range(self._timers.n):
+            r = visit(self._timers.entries[k].handle, arg)
+            if r:
+                return r
     if self.handed != NULL:
         r = visit(self.handed, arg)
         if r:
@@ -348,6 +353,8 @@ cdef int loop_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
 cdef int loop_clear(PyObject *o) noexcept:
     loop_clear_ring(<LoopBase>o)
     loop_clear_held(<LoopBase>o)
+    if (<LoopBase>o)._timers is not None:
+        heap_clear((<LoopBase>o)._timers)
     return loop_clear_fields(o)
 
 gl_set_gc(LoopBase, loop_traverse, loop_clear)
@@ -451,13 +458,16 @@ cdef class Heap:
         return [<object>self.entries[i].handle for i in range(self.n)]
 
     cdef int clear(self) except -1:
-        cdef HandleBase handle
-        while self.n:
-            self.n -= 1
-            handle = <HandleBase>self.entries[self.n].handle
-            handle._index = -1
-            Py_DECREF(handle)
+        heap_clear(self)
         return 0
+
+cdef void heap_clear(Heap self) noexcept:
+    cdef HandleBase handle
+    while self.n:
+        self.n -= 1
+        handle = <HandleBase>self.entries[self.n].handle
+        handle._index = -1
+        Py_DECREF(handle)
 
 
 # ---- awaitables ----
@@ -1076,6 +1086,16 @@ cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2:
     """Bytes of data[offset:] that the kernel took; -1 where it takes none now."""
     cdef Py_buffer view
     cdef ssize_t n
+    if type(data) is bytes:
+        while True:
+            n = c_send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if n >= 0:
+                return n
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         while True:
@@ -1124,6 +1144,43 @@ cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2:
     finally:
         for i in range(held):
             PyBuffer_Release(&views[i])
+
+
+# A loop's cork: what the entry of the ready queue that runs writes to one descriptor, in small pieces, is gathered here.
+
+cdef int cork(LoopBase core, object data) except -1:
+    """Add bytes; the caller knows that there is room (8192 in all)."""
+    cdef Py_buffer view
+    if type(data) is bytes:
+        memcpy(core.cork_bytes + core._cork_size, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        core._cork_size += PyBytes_GET_SIZE(data)
+    else:
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        memcpy(core.cork_bytes + core._cork_size, view.buf, view.len)
+        core._cork_size += view.len
+        PyBuffer_Release(&view)
+    return 0
+
+
+cdef Py_ssize_t cork_send(LoopBase core, int fd) except -2:
+    """Bytes of the cork that the kernel took; -1 where it takes none now. What is in the cork stays there."""
+    cdef ssize_t n
+    while True:
+        n = c_send(fd, core.cork_bytes, core._cork_size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if n >= 0:
+            return n
+        if errno == EAGAIN:
+            return -1
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+        PyErr_CheckSignals()
+
+
+cdef bytes cork_take(LoopBase core):
+    """What is in the cork, which is empty then."""
+    cdef Py_ssize_t n = core._cork_size
+    core._cork_size = 0
+    return PyBytes_FromStringAndSize(core.cork_bytes, n)
 
 
 cdef int accept(int fd) except -2:

@@ -18,6 +18,7 @@ cdef class _Throw(Runnable):
     cdef Task _task
     cdef object _exception
 
+@cython.trashcan(True)
 cdef class Task(Future):
     cdef readonly object _coro
     cdef readonly object _context

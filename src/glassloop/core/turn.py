@@ -18,6 +18,7 @@ if the loop sleeps or is about to: `_asleep` is set before the last look at the 
 This module knows handles, futures and tasks; it knows nothing of sockets, streams, executors.
 """
 import asyncio
+import inspect
 import sys
 import threading
 from asyncio import coroutines, format_helpers
@@ -170,7 +171,7 @@ class Turn(LoopBase):
             raise RuntimeError('Non-thread-safe operation invoked on an event loop other than the current one')
 
     def _check_callback(self, callback, method):
-        if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError(f'coroutines cannot be used with {method}()')
         if not callable(callback):
             raise TypeError(f'a callable object was expected by {method}(), got {callback!r}')

@@ -69,6 +69,7 @@ cdef class Connection(Watcher):
     cdef int _failed(self, object error, str message) except -1
     @cython.final
     cdef object _sockname(self)
+    cdef int _drop(self) except -1
     cdef int _flush(self) except -1
     @cython.final
     cdef int _pause_writing(self) except -1

@@ -1,3 +1,4 @@
+# cython: binding=False
 """The life of a connection: what every transport of ours shares, whatever it moves.
 
 The states, and the events that lead from one to the next; `_NEXT` below is the only place that says how:
@@ -212,8 +213,7 @@ class Connection(Watcher):
         self._state = _NEXT[event][self._state]
         self._conn_lost += 1
         if self._out is not None:
-            self._out = None
-            self._out_size = 0
+            self._drop()
             self._dropped = True
         self._blocked = False
         self._want(0)
@@ -368,6 +368,10 @@ class Connection(Watcher):
             logger.debug('%r resumes reading', self)
 
     # ---- flow control of writing ----
+
+    def _drop(self):
+        """Forget what is queued."""
+        raise NotImplementedError(type(self).__name__)
 
     def _flush(self):
         """Try to send what waits for the end of the entry of the ready queue that runs."""

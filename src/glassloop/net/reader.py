@@ -1,3 +1,4 @@
+# cython: binding=False
 """StreamReader: bytes come in from a transport, tasks take them out.
 
 What was received stays in the chunks in which it came: a read that fits a chunk hands it over as it is, a longer one is

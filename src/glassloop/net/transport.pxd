@@ -10,12 +10,14 @@ cdef int DATA
 cdef int BUFFERED
 cdef int DIRECT
 cdef Py_ssize_t CORKED
+cdef Py_ssize_t COPIED
 cdef Py_ssize_t JOINED
 cdef Py_ssize_t SMALL_READ
 cdef Py_ssize_t LARGE_READ
 cdef object BufferedProtocol
 cdef object _family
 cdef tuple _INTERNET
+cdef object _CORK
 
 cdef class Sink:
     cdef bint _direct
@@ -44,9 +46,12 @@ cdef class StreamTransport(Connection):
     cpdef writelines(self, object list_of_data)
     cpdef close(self)
     cdef int _write_lost(self) except -1
-    cdef int _queue(self, Py_ssize_t size) except -1
     @cython.locals(core=LoopBase)
-    cdef int _cork(self) except -1
+    cdef int _hold(self, object data, Py_ssize_t size) except -1
+    @cython.locals(core=LoopBase, total=Py_ssize_t)
+    cdef int _add(self, object data, Py_ssize_t size) except -1
+    cdef list _listed(self)
+    cdef int _added(self, Py_ssize_t size) except -1
     @cython.locals(n=Py_ssize_t)
     cdef int _send_first(self, object data, Py_ssize_t size) except -1
     @cython.locals(size=Py_ssize_t, n=Py_ssize_t)

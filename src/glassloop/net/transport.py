@@ -1,3 +1,4 @@
+# cython: binding=False
 """StreamTransport: moves bytes between a TCP or Unix stream socket and its protocol.
 
 Its states and what a call does in which are in life.py.
@@ -9,7 +10,8 @@ and unmaps memory for each.
 Writing is corked: what a callback or a step of a task writes is kept until it ends and sent by one call (`_uncork`,
 from the turn). It is sent at once when more than CORKED bytes or the high-water mark come together, by close() and
 write_eof(), and when no entry of the ready queue runs. So a write never waits for the next poll, bulk data isn't held
-back, and a limit of 0 gives a send per write. What is queued is immutable: what isn't `bytes` is copied.
+back, and a limit of 0 gives a send per write. Small pieces are gathered in a buffer of the loop's, its cork, which belongs
+to one transport at a time; who finds it taken keeps a list. What is queued is immutable: what isn't `bytes` is copied.
 
 Not here: making the socket (connect.py), listening (server.py), TLS.
 """
@@ -30,7 +32,8 @@ DATA = 0  # data_received()
 BUFFERED = 1  # get_buffer() and buffer_updated()
 DIRECT = 2  # a Sink
 
-CORKED = 8192  # bytes that may wait for the end of a callback or step
+CORKED = 8192  # bytes that may wait for the end of a callback or step; the loop's cork has room for as many
+COPIED = 1024  # a first piece up to this goes into the loop's cork at once; a larger one when a second follows
 JOINED = 16384  # several pieces of together as much are sent as one
 SMALL_READ = 16384
 LARGE_READ = 126 * 1024  # with its header still below 128 KiB
@@ -38,6 +41,8 @@ LARGE_READ = 126 * 1024  # with its header still below 128 KiB
 BufferedProtocol = asyncio.BufferedProtocol
 _family = _socket.socket.family.__get__  # an int; the property of socket.socket makes an enum of it
 _INTERNET = (_socket.AF_INET, _socket.AF_INET6)
+
+_CORK = object()  # `_out` when what is queued is in the loop's cork
 
 
 class Sink:
@@ -127,7 +132,8 @@ class StreamTransport(Connection):
             self._send()
             if self._protocol_paused and self._out_size <= self._low and self._state < _life.LOST:
                 self._resume_writing()
-            self._sent()
+            if self._shut or self._state == _life.CLOSING:
+                self._sent()
         return 0
 
     def _read(self, core):
@@ -148,18 +154,16 @@ class StreamTransport(Connection):
         try:
             if self._kind == DIRECT:
                 sink = self._protocol
-                return sink._feed(data)
-            received = self._protocol.data_received
+                sink._feed(data)
+            else:
+                _leaf.method1(self._context, self._protocol, 'data_received', data)
         except BaseException as e:
             return self._failed(e, 'Fatal error: protocol.data_received() call failed.')
-        error = _leaf.call1(self._context, received, data)
-        if error is not None:
-            self._failed(error, 'Fatal error: protocol.data_received() call failed.')
         return 0
 
     def _read_into(self, core):
         try:
-            buffer = self._context.run(self._protocol.get_buffer, -1)
+            buffer = _leaf.method1(self._context, self._protocol, 'get_buffer', -1)
             if not len(buffer):
                 raise RuntimeError('get_buffer() returned an empty buffer')
         except BaseException as e:
@@ -175,12 +179,9 @@ class StreamTransport(Connection):
         if n == 0:
             return self._read_end(core)
         try:
-            updated = self._protocol.buffer_updated
+            _leaf.method1(self._context, self._protocol, 'buffer_updated', n)
         except BaseException as e:
             return self._failed(e, 'Fatal error: protocol.buffer_updated() call failed.')
-        error = _leaf.call1(self._context, updated, n)
-        if error is not None:
-            self._failed(error, 'Fatal error: protocol.buffer_updated() call failed.')
         return 0
 
     def _read_end(self, core):
@@ -219,16 +220,9 @@ class StreamTransport(Connection):
         if self._state >= _life.LOST:
             self._write_lost()
         elif self._out is not None:
-            if type(self._out) is list:
-                self._out.append(data)
-            else:
-                self._out = [self._out, data]
-            self._queue(size)
+            self._add(data, size)
         elif size <= CORKED and size <= self._high and self._core._corking:
-            self._out = data
-            self._out_size = size
-            if not self._in_cork:
-                self._cork()
+            self._hold(data, size)
         else:
             self._send_first(data, size)
 
@@ -250,11 +244,9 @@ class StreamTransport(Connection):
         else:
             if self._out is None:
                 self._out = pieces
-            elif type(self._out) is list:
-                self._out.extend(pieces)
             else:
-                self._out = [self._out, *pieces]
-            self._queue(total)
+                self._listed().extend(pieces)
+            self._added(total)
 
     def _write_lost(self):
         if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
@@ -262,33 +254,71 @@ class StreamTransport(Connection):
         self._conn_lost += 1
         return 0
 
-    def _queue(self, size):
-        """`size` bytes were added to what was queued."""
+    def _hold(self, data, size):
+        """Nothing is queued: keep data until the entry of the ready queue that runs has ended."""
+        core = self._core
+        if size <= COPIED and core._cork_size == 0:
+            _leaf.cork(core, data)
+            self._out = _CORK
+        else:
+            self._out = data
+        self._out_size = size
+        if not self._in_cork:
+            self._in_cork = True
+            if core._corked is None:
+                core._corked = self
+            else:
+                core._corked_last._after = self
+            core._corked_last = self
+        return 0
+
+    def _add(self, data, size):
+        """Something is queued: data comes after it."""
+        core = self._core
+        total = self._out_size + size
+        if not self._blocked and total <= CORKED and total <= self._high and core._corking:
+            if self._out is _CORK:
+                _leaf.cork(core, data)
+                self._out_size = total
+                return 0
+            if core._cork_size == 0 and type(self._out) is bytes:
+                _leaf.cork(core, self._out)
+                _leaf.cork(core, data)
+                self._out = _CORK
+                self._out_size = total
+                return 0
+            self._listed().append(data)
+            self._out_size = total
+            return 0
+        self._listed().append(data)
+        return self._added(size)
+
+    def _listed(self):
+        """What is queued, as a list to add to."""
+        if type(self._out) is not list:
+            self._out = [_leaf.cork_take(self._core) if self._out is _CORK else self._out]
+        return self._out
+
+    def _added(self, size):
+        """`size` bytes were added, and it's too much to be held back."""
         self._out_size += size
         if not self._blocked:
-            if self._out_size <= CORKED and self._out_size <= self._high and self._core._corking:
-                if not self._in_cork:
-                    self._cork()
-                return 0
             self._send()
         return self._pause_writing()
 
-    def _cork(self):
-        """Send at the end of the entry of the ready queue that runs."""
-        core = self._core
-        self._in_cork = True
-        if core._corked is None:
-            core._corked = self
-        else:
-            core._corked_last._after = self
-        core._corked_last = self
+    def _drop(self):
+        if self._out is _CORK:
+            _leaf.cork_take(self._core)
+        self._out = None
+        self._out_size = 0
         return 0
 
     def _flush(self):
-        """Send now what waits for the end of the entry."""
+        """Send now what is held back."""
         if self._out is not None and not self._blocked:
             self._send()
-            self._sent()
+            if self._shut or self._state == _life.CLOSING:
+                self._sent()
         return 0
 
     def _uncork(self):
@@ -319,7 +349,11 @@ class StreamTransport(Connection):
         """Send what is queued; what remains goes when the socket takes more."""
         size = self._out_size
         try:
-            if type(self._out) is list:
+            if self._out is _CORK:
+                n = _leaf.cork_send(self._core, self._fd)
+                if n != size:
+                    self._out = _leaf.cork_take(self._core)
+            elif type(self._out) is list:
                 if size <= JOINED or size < 512 * len(self._out):
                     self._out = b''.join(self._out)
                     n = _leaf.send(self._fd, self._out, self._out_at)

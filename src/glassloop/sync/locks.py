@@ -140,7 +140,7 @@ class Lock(Bound):
 
     def _wake_first(self):
         if self._line._n:
-            _waiting.wake(self._line._first())
+            _waiting.wake(self._line._one)
         return 0
 
 

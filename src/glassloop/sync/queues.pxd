@@ -35,6 +35,7 @@ cdef class Queue_join(Event_wait):
 cdef class Queue(Bound):
     cdef int _kind
     cdef object _items
+    cdef Ring _ring
     cdef object _most
     cdef Py_ssize_t _limit
     cdef readonly Ring _getters
@@ -46,17 +47,16 @@ cdef class Queue(Bound):
     cdef object __weakref__
 
     @cython.final
-    @cython.locals(ring=Ring, items=list)
-    cdef Py_ssize_t _count(self) except -1
+    cdef int _set_kind(self) except -1
     @cython.final
     cdef bint _is_empty(self) except -1
     @cython.final
     cdef bint _is_full(self) except -1
     @cython.final
-    @cython.locals(ring=Ring, items=list)
+    @cython.locals(items=list)
     cdef object _take(self)
     @cython.final
-    @cython.locals(ring=Ring, items=list)
+    @cython.locals(items=list)
     cdef object _give(self, object item)
     @cython.final
     cdef int _wake(self, Ring waiters) except -1

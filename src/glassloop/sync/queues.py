@@ -135,7 +135,7 @@ class Queue(Bound):
     def __init__(self, maxsize: float = 0) -> None:
         self._loop = None
         self._kind = OTHER
-        self._items = None
+        self._items = self._ring = None
         self._maxsize = maxsize
         self._getters = Ring()
         self._putters = Ring()
@@ -144,7 +144,7 @@ class Queue(Bound):
         self._finished = Event()
         self._finished._value = True
         self._init(maxsize)
-        self._kind = _kind_of(type(self), self._items)
+        self._set_kind()
 
     @property
     def __class__(self) -> type:
@@ -177,7 +177,7 @@ class Queue(Bound):
     def _queue(self, items: Any) -> None:
         self._items = items
         if self._kind != OTHER:
-            self._kind = _kind_of(type(self), items)
+            self._set_kind()
 
     @property
     def _maxsize(self) -> float:
@@ -188,28 +188,29 @@ class Queue(Bound):
         self._most = most
         self._limit = math.ceil(most) if 0 < most < math.inf else 0
 
-    def _count(self):
-        if self._kind == FIRST_OUT:
-            ring = self._items
-            return ring._n
-        items = self._items
-        return len(items)
+    def _set_kind(self):
+        self._kind = _kind_of(type(self), self._items)
+        self._ring = self._items if self._kind == FIRST_OUT else None
+        return 0
 
     def _is_empty(self):
+        if self._ring is not None:
+            return self._ring._n == 0
         if self._kind == OTHER:
             return bool(self.empty())
-        return self._count() == 0
+        return not self._items
 
     def _is_full(self):
+        if self._ring is not None:
+            return 0 < self._limit <= self._ring._n
         if self._kind == OTHER:
             return bool(self.full())
-        return 0 < self._limit <= self._count()
+        return 0 < self._limit <= len(self._items)
 
     def _take(self):
         """The next item; there is one."""
-        if self._kind == FIRST_OUT:
-            ring = self._items
-            item = ring._shift()
+        if self._ring is not None:
+            item = self._ring._shift()
         elif self._kind == OTHER:
             return self.get_nowait()
         elif self._kind == LAST_OUT:
@@ -227,9 +228,8 @@ class Queue(Bound):
             return self.put_nowait(item)
         if self._is_shutdown:
             raise QueueShutDown
-        if self._kind == FIRST_OUT:
-            ring = self._items
-            ring._add(item)
+        if self._ring is not None:
+            self._ring._add(item)
         elif self._kind == LAST_OUT:
             items = self._items
             items.append(item)

@@ -1,5 +1,5 @@
 cimport cython
-from glassloop.core cimport future as _future
+from glassloop.core cimport future as _future, leaf as _leaf
 from glassloop.core.future cimport Future
 from glassloop.core.leaf cimport HandleBase, LoopBase
 from glassloop.core.turn cimport Turn
@@ -9,9 +9,10 @@ cdef int FINISHED
 cdef int SMALLEST
 cdef int LARGE
 cdef object _running_loop
-cdef dict _current
+cdef bint _knows
 cdef object _type
 
+@cython.locals(core=LoopBase)
 cdef object current(object loop)
 cdef object running()
 cdef object make_waiter(object loop)
@@ -24,23 +25,25 @@ cdef bint was_woken(object future) except -1
 
 @cython.final
 cdef class Ring:
+    cdef object _one
     cdef list _items
     cdef Py_ssize_t _head
     cdef Py_ssize_t _n
 
-    @cython.locals(items=list)
     cdef int _add(self, object item) except -1
-    cdef object _first(self)
+    @cython.locals(items=list, room=Py_ssize_t, behind=Py_ssize_t)
+    cdef int _add_more(self, object item) except -1
+    cdef object _shift(self)
+    @cython.locals(items=list, head=Py_ssize_t)
+    cdef int _move_up(self) except -1
     @cython.locals(items=list)
     cdef object _at(self, Py_ssize_t i)
-    @cython.locals(items=list, i=Py_ssize_t)
-    cdef object _shift(self)
-    @cython.locals(items=list, n=Py_ssize_t, i=Py_ssize_t, mask=Py_ssize_t, head=Py_ssize_t)
+    @cython.locals(i=Py_ssize_t)
     cdef bint _drop(self, object item) except -1
-    @cython.locals(items=list, k=Py_ssize_t, mask=Py_ssize_t, head=Py_ssize_t)
+    @cython.locals(items=list, mask=Py_ssize_t, place=Py_ssize_t, last=Py_ssize_t)
     cdef int _remove_at(self, Py_ssize_t i) except -1
-    @cython.locals(items=list)
-    cdef int _resize(self, Py_ssize_t room) except -1
+    @cython.locals(i=Py_ssize_t)
+    cdef list _behind(self)
     @cython.locals(i=Py_ssize_t)
     cdef list _list(self)
     cdef bint _wake_next(self) except -1
@@ -49,7 +52,10 @@ cdef class Ring:
 
 cdef class Bound:
     cdef public object _loop
+    @cython.final
+    @cython.locals(core=LoopBase)
     cdef object _new_waiter(self)
+    @cython.final
     cdef int _bind(self, object loop) except -1
 
 @cython.final

@@ -11,8 +11,10 @@ deadline that settles a future.
 A waiter that is cancelled after it was woken passes the wake-up on; each primitive does that itself.
 """
 import asyncio
+import sys
 
 from ..core import future as _future
+from ..core import leaf as _leaf
 from ..core.future import Future
 from ..core.leaf import HandleBase, LoopBase
 
@@ -22,15 +24,18 @@ SMALLEST = 4
 LARGE = 1024
 
 _running_loop = asyncio._get_running_loop
-#: the running task of each loop; None from Python 3.14 on, where only asyncio.current_task() knows
-_current = getattr(asyncio.tasks, '_current_tasks', None)
+# Before Python 3.14 a compiled loop tells asyncio which task runs only when asked (see LoopBase.__hash__). As long as
+# nobody has asked nobody else can have entered a task of another kind either, and what the loop itself knows is true.
+_knows = _leaf.COMPILED and sys.version_info < (3, 14)
 
 
 def current(loop):
     """The task that runs on the loop now, ours or a foreign one; None in a callback. What asyncio.current_task() says,
-    without the price of asking."""
-    if _current is not None:
-        return _current.get(loop)
+    mostly without the price of asking."""
+    if _knows and isinstance(loop, LoopBase):
+        core = loop
+        if not core.shown:
+            return core._published
     return asyncio.current_task(loop)
 
 
@@ -80,11 +85,13 @@ def was_woken(future):
 
 
 class Ring:
-    """First in, first out. A list whose length is a power of two, and where in it the first one is."""
+    """First in, first out. The first one has a place of its own, as there is mostly no other; behind it a list whose
+    length is a power of two."""
 
-    __slots__ = ('_items', '_head', '_n')
+    __slots__ = ('_one', '_items', '_head', '_n')
 
     def __init__(self, items=()):
+        self._one = None
         self._items = []
         self._head = 0
         self._n = 0
@@ -94,67 +101,84 @@ class Ring:
     # ---- for the runtime ----
 
     def _add(self, item):
-        if self._n == len(self._items):
-            self._resize(2 * self._n if self._n else SMALLEST)
+        if self._n == 0:
+            self._one = item
+            self._n = 1
+            return 0
+        return self._add_more(item)
+
+    def _add_more(self, item):
+        """Add behind the first one."""
         items = self._items
-        items[(self._head + self._n) & (len(items) - 1)] = item
+        room = len(items)
+        behind = self._n - 1
+        if behind == room:
+            room = 2 * room if room else SMALLEST
+            items = self._behind()
+            items.extend([None] * (room - behind))
+            self._items = items
+            self._head = 0
+        items[(self._head + behind) & (room - 1)] = item
         self._n += 1
         return 0
 
-    def _first(self):
-        """The first one; there must be one."""
-        return self._items[self._head]
-
-    def _at(self, i):
-        items = self._items
-        return items[(self._head + i) & (len(items) - 1)]
-
     def _shift(self):
         """Take the first one out; there must be one."""
-        items = self._items
-        i = self._head
-        item = items[i]
-        items[i] = None
-        self._head = (i + 1) & (len(items) - 1)
+        item = self._one
         self._n -= 1
-        if self._n == 0 and len(items) > LARGE:
+        if self._n == 0:
+            self._one = None
+        else:
+            self._move_up()
+        return item
+
+    def _move_up(self):
+        items = self._items
+        head = self._head
+        self._one = items[head]
+        items[head] = None
+        self._head = (head + 1) & (len(items) - 1)
+        if self._n == 1 and len(items) > LARGE:
             self._items = []
             self._head = 0
-        return item
+        return 0
+
+    def _at(self, i):
+        if i == 0:
+            return self._one
+        items = self._items
+        return items[(self._head + i - 1) & (len(items) - 1)]
 
     def _drop(self, item):
         """Take this very object out; False if it isn't in line."""
-        n = self._n
-        if n == 0:
+        if self._n == 0:
             return False
-        items = self._items
-        if items[self._head] is item:
+        if self._one is item:
             self._shift()
             return True
-        mask = len(items) - 1
-        head = self._head
-        for i in range(1, n):
-            if items[(head + i) & mask] is item:
+        for i in range(1, self._n):
+            if self._at(i) is item:
                 self._remove_at(i)
                 return True
         return False
 
     def _remove_at(self, i):
+        if i == 0:
+            self._shift()
+            return 0
         items = self._items
         mask = len(items) - 1
-        head = self._head
-        for k in range(i + 1, self._n):
-            items[(head + k - 1) & mask] = items[(head + k) & mask]
-        items[(head + self._n - 1) & mask] = None
+        place = self._head + i - 1
+        last = self._head + self._n - 2
+        while place < last:
+            items[place & mask] = items[(place + 1) & mask]
+            place += 1
+        items[last & mask] = None
         self._n -= 1
         return 0
 
-    def _resize(self, room):
-        items = self._list()
-        items.extend([None] * (room - self._n))
-        self._items = items
-        self._head = 0
-        return 0
+    def _behind(self):
+        return [self._at(i) for i in range(1, self._n)]
 
     def _list(self):
         return [self._at(i) for i in range(self._n)]
@@ -178,11 +202,10 @@ class Ring:
         self._add(item)
 
     def appendleft(self, item):
-        if self._n == len(self._items):
-            self._resize(2 * self._n if self._n else SMALLEST)
-        self._head = (self._head - 1) & (len(self._items) - 1)
-        self._items[self._head] = item
-        self._n += 1
+        items = self._list()
+        self.clear()
+        self._add(item)
+        self.extend(items)
 
     def extend(self, items):
         for item in items:
@@ -208,6 +231,7 @@ class Ring:
         raise ValueError('not in the Ring')
 
     def clear(self):
+        self._one = None
         self._items = []
         self._head = 0
         self._n = 0
@@ -261,6 +285,13 @@ class Bound:
     """Belongs to the loop on which it was first waited for."""
 
     def _new_waiter(self):
+        loop = self._loop
+        if isinstance(loop, LoopBase):
+            core = loop
+            if core._published is not None:
+                # A task of this loop runs: this one, or else the task that is given the future refuses it. So there is
+                # no need to ask which loop is running, which costs a system call on some versions of Python.
+                return _future.new_future(core)
         loop = _running_loop()
         if loop is not self._loop:
             self._bind(loop)

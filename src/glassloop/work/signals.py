@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import inspect
 import signal
 import sys
 import threading
@@ -38,7 +39,7 @@ class Signals:
         """Call callback(*args) in the loop when the signal comes. Raises TypeError for a coroutine function or a signal
         that is no int, ValueError for an unknown one, RuntimeError for one that can't be caught, outside of the main
         thread, and on a closed loop."""
-        if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError('coroutines cannot be used with add_signal_handler()')
         _check(sig)
         self._loop._check_closed()
