@@ -583,7 +583,11 @@ def cork(core, data):
 
 
 def cork_send(core, fd):
-    return send(fd, core._cork, 0)
+    n = send(fd, core._cork, 0)
+    if n == core._cork_size:
+        core._cork.clear()
+        core._cork_size = 0
+    return n
 
 
 def cork_take(core):

@@ -1163,11 +1163,14 @@ cdef int cork(LoopBase core, object data) except -1:
 
 
 cdef Py_ssize_t cork_send(LoopBase core, int fd) except -2:
-    """Bytes of the cork that the kernel took; -1 where it takes none now. What is in the cork stays there."""
+    """Bytes of the cork that the kernel took; -1 where it takes none now. It is empty then if all were taken; otherwise,
+    and where it raises, all of them are still there."""
     cdef ssize_t n
     while True:
         n = c_send(fd, core.cork_bytes, core._cork_size, MSG_DONTWAIT | MSG_NOSIGNAL)
         if n >= 0:
+            if n == core._cork_size:
+                core._cork_size = 0
             return n
         if errno == EAGAIN:
             return -1
