@@ -341,6 +341,33 @@ class TestCancelling:
             loop.run_until_complete(task)
         assert future.result() == 1
 
+    def test_again_before_it_was_delivered_keeps_the_first_message(self, aio, loop):
+        async def work():
+            await future
+
+        future = loop.create_future()
+        task = loop.create_task(work())
+        turn(loop)
+        task.cancel("first")
+        task.cancel("second")
+        with pytest.raises(aio.CancelledError, match="first"):
+            loop.run_until_complete(task)
+
+    def test_wins_over_an_exception_which_then_counts_as_looked_at(self, aio, loop, reports):
+        async def work():
+            await future  # noqa: F821  it is there when this runs
+
+        future = loop.create_future()
+        task = loop.create_task(work())
+        turn(loop)
+        future.set_exception(ZeroDivisionError())
+        task.cancel("why")
+        with pytest.raises(aio.CancelledError, match="why"):
+            loop.run_until_complete(task)
+        del future
+        gc.collect()
+        assert reports == []
+
     def test_goes_to_what_the_task_waits_for(self, aio, loop):
         async def inner():
             await aio.sleep(1000)

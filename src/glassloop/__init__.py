@@ -14,12 +14,13 @@ Where things are, as data flows:
     runner.py   run, Runner, install
     cli.py      the `glassloop` command
 
-`compiled` is True where the compiled runtime runs, False where the same source is interpreted.
+`compiled` is True where the compiled runtime runs, False where the same source is interpreted. The types of the public
+names are in __init__.pyi.
 """
 import asyncio as _asyncio
 import importlib as _importlib
 from asyncio import *  # noqa: F403
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .core import leaf as _leaf
 from .core.future import Future
@@ -27,50 +28,6 @@ from .core.handle import Handle, TimerHandle
 from .core.task import Task
 from .loop import EventLoop
 from .runner import EventLoopPolicy, Runner, install, new_event_loop, run
-
-if TYPE_CHECKING:
-    from .net.server import Server
-    from .net.streams import (
-        StreamReader,
-        StreamReaderProtocol,
-        StreamWriter,
-        open_connection,
-        open_unix_connection,
-        start_server,
-        start_unix_server,
-    )
-    from .sync import (
-        ALL_COMPLETED,
-        FIRST_COMPLETED,
-        FIRST_EXCEPTION,
-        Barrier,
-        BoundedSemaphore,
-        Condition,
-        Event,
-        LifoQueue,
-        Lock,
-        PriorityQueue,
-        Queue,
-        QueueEmpty,
-        QueueFull,
-        QueueShutDown,
-        Semaphore,
-        TaskGroup,
-        Timeout,
-        as_completed,
-        create_eager_task_factory,
-        create_task,
-        eager_task_factory,
-        ensure_future,
-        gather,
-        shield,
-        sleep,
-        timeout,
-        timeout_at,
-        wait,
-        wait_for,
-    )
-    from .work.threads import to_thread
 
 __version__ = "0.1.0"
 
@@ -94,7 +51,7 @@ for _name in _LAZY:
     globals().pop(_name, None)  # asyncio's of the same name
 del _name
 
-__all__ = (
+__all__ = (  # noqa: PLE0604
     *_LAZY, 'EventLoop', 'EventLoopPolicy', 'Future', 'Handle', 'Runner', 'Task', 'TimerHandle', 'compiled', 'install',
     'new_event_loop', 'run',
     *(name for name in _asyncio.__all__ if name not in _LAZY and name not in (

@@ -40,7 +40,7 @@ def _not_yet(what: str) -> NotImplementedError:
     return NotImplementedError(f'{what} on a glassloop loop: not yet. asyncio.SelectorEventLoop has it.')
 
 
-class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):  # type: ignore[misc]
+class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
     """An asyncio event loop. `clock`: an object with `time() -> float` in seconds (the monotonic clock by default);
     `poller`: a core.poller.Poller (the system's best by default)."""
 

@@ -48,7 +48,7 @@ EXPECTED = (
         Entry(
             f"test_taskgroups.TestTaskGroup.test_taskgroup_{name}",
             "a coroutine that create_task() refuses is closed, as from 3.13; the test awaits it",
-            until=(3, 11),
+            until=(3, 12),
             modes=WHOLE,
         )
         for name in ("finished", "not_entered", "without_parent_task", "no_create_task_after_failure")

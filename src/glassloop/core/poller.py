@@ -23,7 +23,7 @@ import select
 import selectors
 
 from . import leaf as _leaf
-from .leaf import EpollPoller, Poller, Watcher
+from .leaf import EpollPoller, Poller, Watcher  # noqa: F401  Poller is for those who write one
 
 READ = 1
 WRITE = 2

@@ -10,7 +10,6 @@ cdef object _RETURNED
 cdef object _RAISED
 cdef object CancelledError
 cdef object InvalidStateError
-cdef object CoroutineType
 cdef object _register
 
 @cython.final
@@ -39,6 +38,8 @@ cdef class Task(Future):
     @cython.final
     @cython.locals(future=Future)
     cdef int _stepped(self, LoopBase core, object res) except -1
+    @cython.final
+    cdef object _cancellation(self)
     @cython.final
     cdef int _throw(self, LoopBase core, object exception) except -1
     @cython.final

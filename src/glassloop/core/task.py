@@ -18,11 +18,10 @@ import asyncio
 import threading
 from asyncio import base_futures, base_tasks, coroutines
 from inspect import isgenerator
-from types import CoroutineType
 
 from . import leaf as _leaf
 from . import visible
-from .future import Future, Listener
+from .future import Future
 from .handle import origin
 from .leaf import LoopBase, Runnable
 
@@ -201,11 +200,23 @@ class Task(Future):
             return self._stepped_when_done(core)
         if self._must:
             self._must = False
-            return self._throw(core, self._cancelled_error())
+            return self._throw(core, self._cancellation())
         self._waits = None
         if core._published is not self:
             core._publish(self)
         return self._stepped(core, _leaf.step(core, self._context, self._coro))
+
+    def _cancellation(self):
+        """What to throw for a cancellation that came when the future waited for was settled already: its own
+        CancelledError, if it ended with one."""
+        if self._waits is not None:
+            try:
+                self._waits.result()
+            except CancelledError as error:
+                return error
+            except BaseException:
+                return self._cancelled_error()
+        return self._cancelled_error()
 
     def _throw(self, core, exception):
         if self._st != PENDING:

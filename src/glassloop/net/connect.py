@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from . import checks
 from . import transport as _transport
 from .listen import create_server, create_unix_server
-from .resolve import AddrInfo, ensure_resolved
+from .resolve import AddrInfo, ensure_resolved, literal
 
 __all__ = [
     'connect_accepted_socket', 'create_connection', 'create_server', 'create_unix_connection', 'create_unix_server',
@@ -37,9 +37,10 @@ __all__ = [
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 Connected = tuple[asyncio.Transport, asyncio.BaseProtocol]
 
-# how long a Unix listener with a full backlog is left alone, in seconds: doubled from the first to the last
-_FIRST_PAUSE = 0.001
-_LAST_PAUSE = 0.05
+_UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+_CONNECTED = (0, errno.EISCONN)
+
+_NON_BLOCKING = getattr(socket, 'SOCK_NONBLOCK', 0)
 
 
 # ---- connections ----
@@ -89,25 +90,18 @@ async def create_connection(
         checks.no_tls()
 
     if sock is None:
-        infos = await ensure_resolved(loop, (host, port), family=family, proto=proto, flags=flags)
+        info = literal(host, port, family, socket.SOCK_STREAM, proto)
+        if info is None:
+            infos = await ensure_resolved(loop, (host, port), family=family, proto=proto, flags=flags)
+        else:
+            infos = [info]
         local_infos = None
         if local_addr is not None:
             local_infos = await ensure_resolved(loop, local_addr, family=family, proto=proto, flags=flags)
-        if interleave is None and happy_eyeballs_delay is not None:
-            interleave = 1
-        if interleave:
-            infos = _interleaved(infos, interleave)
-        failures: list[list[OSError]] = []
-        try:
-            if happy_eyeballs_delay is None:
-                sock = await _dial_in_turn(loop, infos, local_infos, failures)
-            else:
-                sock = await _dial_staggered(loop, infos, local_infos, failures, happy_eyeballs_delay)
-            if sock is None:
-                _raise_failures([error for errors in failures for error in errors], all_errors)
-        finally:
-            # the errors' tracebacks hold this frame
-            del failures
+        if len(infos) == 1 and local_infos is None and not all_errors:
+            sock = await _dial(loop, infos[0], None, None)
+        else:
+            sock = await _dial_any(loop, infos, local_infos, happy_eyeballs_delay, interleave, all_errors)
     transport, protocol = await _transport_for(loop, sock, protocol_factory)
     if loop.get_debug():
         logger.debug('%r connected to %s:%r: (%r, %r)', sock, host, port, transport, protocol)
@@ -146,13 +140,7 @@ async def create_unix_connection(
         checks.no_tls()
 
     if sock is None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            await _connect_unix(loop, sock, path)
-        except BaseException:
-            sock.close()
-            raise
+        sock = await _dial(loop, (socket.AF_UNIX, socket.SOCK_STREAM, 0, '', path), None, None)
     return await _transport_for(loop, sock, protocol_factory)
 
 
@@ -183,7 +171,8 @@ async def _transport_for(
 ) -> Connected:
     """A transport of its own for a connected socket, once connection_made() has run."""
     try:
-        sock.setblocking(False)
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
         protocol = protocol_factory()
         waiter = loop.create_future()
         transport = _transport.make_transport(loop, sock, protocol, waiter, None, None)
@@ -199,6 +188,32 @@ async def _transport_for(
 
 
 # ---- connecting ----
+
+
+async def _dial_any(
+    loop: asyncio.AbstractEventLoop,
+    infos: Sequence[AddrInfo],
+    local_infos: Sequence[AddrInfo] | None,
+    delay: float | None,
+    interleave: int | None,
+    all_errors: bool,
+) -> socket.socket:
+    """A socket connected to one of the addresses. Raises what stands for all failures."""
+    if interleave is None and delay is not None:
+        interleave = 1
+    if interleave:
+        infos = _interleaved(infos, interleave)
+    failures: list[list[OSError]] = []
+    try:
+        if delay is None:
+            sock = await _dial_in_turn(loop, infos, local_infos, failures)
+        else:
+            sock = await _dial_staggered(loop, infos, local_infos, failures, delay)
+        if sock is None:
+            _raise_failures([error for errors in failures for error in errors], all_errors)
+        return sock
+    finally:
+        del failures
 
 
 async def _dial_in_turn(
@@ -310,37 +325,61 @@ async def _dial(
     loop: asyncio.AbstractEventLoop,
     info: AddrInfo,
     local_infos: Sequence[AddrInfo] | None,
-    errors: list[OSError],
+    errors: list[OSError] | None,
 ) -> socket.socket:
-    """One connected socket. An OSError is put in `errors` and raised."""
+    """One connected socket. An OSError is put in `errors`, if that is a list, and raised."""
     family, type_, proto, _, address = info
     sock = None
     try:
-        sock = socket.socket(family, type_, proto)
-        sock.setblocking(False)
+        sock = _non_blocking_socket(family, type_, proto)
         if local_infos is not None:
             _bind_local(sock, family, local_infos, errors)
-        await loop.sock_connect(sock, address)
+        if not _connected_at_once(sock, address):
+            await loop.sock_connect(sock, address)
         return sock
     except BaseException as e:
         if sock is not None:
             sock.close()
-        if isinstance(e, OSError):
+        if errors is not None and isinstance(e, OSError):
             errors.append(e)
         raise
     finally:
         del errors
 
 
+def _non_blocking_socket(family: int, type_: int, proto: int) -> socket.socket:
+    if _NON_BLOCKING:
+        return socket.socket(family, type_ | _NON_BLOCKING, proto)
+    sock = socket.socket(family, type_, proto)
+    sock.setblocking(False)
+    return sock
+
+
+def _connected_at_once(sock: socket.socket, address: Any) -> bool:
+    """Connect; False where there is something to wait for: the peer, or room in a Unix socket's backlog. Within this
+    machine there seldom is: the second look finds a connection that was under way at the first. Raises OSError."""
+    error = sock.connect_ex(address)
+    message = None
+    if error == errno.EINPROGRESS:
+        error = sock.connect_ex(address)
+        message = f'Connect call failed {address}'
+    if error in _CONNECTED:
+        return True
+    path = address if isinstance(address, (str, bytes)) else None
+    if error in _UNDER_WAY or (error == errno.EAGAIN and path is not None):
+        return False
+    raise OSError(error, message or os.strerror(error), path)
+
+
 def _bind_local(
-    sock: socket.socket, family: int, local_infos: Sequence[AddrInfo], errors: list[OSError]
+    sock: socket.socket, family: int, local_infos: Sequence[AddrInfo], errors: list[OSError] | None
 ) -> None:
     """Bind to the first local address of this family that can be bound to."""
     failed: OSError | None = None
     for local_family, _, _, _, address in local_infos:
         if local_family != family:
             continue
-        if failed is not None:
+        if failed is not None and errors is not None:
             errors.append(failed)
         try:
             return sock.bind(address)
@@ -350,20 +389,6 @@ def _bind_local(
         raise failed or OSError(f'no matching local address with {family=} found')
     finally:
         del failed, errors
-
-
-async def _connect_unix(loop: asyncio.AbstractEventLoop, sock: socket.socket, path: str | bytes) -> None:
-    """Connect. The kernel answers EAGAIN where the backlog is full, and tells nobody when there is room again."""
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            sock.connect(path)
-            return
-        except BlockingIOError as e:
-            if e.errno != errno.EAGAIN:
-                return await loop.sock_connect(sock, path)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LAST_PAUSE)
 
 
 def _interleaved(infos: Iterable[AddrInfo], first_count: int) -> list[AddrInfo]:

@@ -1,21 +1,23 @@
 """Descriptors and bare sockets: loop.add_reader(), add_writer() and the loop.sock_*() calls.
 
-A Descriptor is the loop's watcher of one descriptor. For each direction it has a callback (add_reader, add_writer) and a
-line of futures, one for each sock_*() call that waits. It is kept when nobody waits any more: a program that receives in a
-loop would otherwise pay for two changes of the poller per message.
+A Descriptor is the loop's watcher of one descriptor. For each direction it has a callback (add_reader, add_writer)
+and a line of futures, one for each sock_*() call that waits.
 
-A sock_*() call is an awaitable of its own. When awaited it tries the system call, and waits in line only if that would
-block. What becomes ready wakes the first in line, and *the awoken call does the system call itself*, in the step of its
-task. So whatever cancels it in between has taken no bytes and no connection with it; the poller, which reports levels,
-reports the same event again and wakes the next in line. Calls of one direction on one socket are served in the order in
-which they came: two readers each get what comes at their turn, two sendall() never mix their bytes.
+A sock_*() call is an awaitable of its own. When awaited it tries the system call, and waits in line only if that
+would block. What becomes ready wakes the first in line, and *the awoken call does the system call itself*, in the
+step of its task. So whatever cancels it in between has taken no bytes and no connection with it; the poller, which
+reports levels, reports the same event again and wakes the next in line. Calls of one direction on one socket are
+served in the order in which they came: two readers each get what comes at their turn, two sendall() never mix their
+bytes.
 
-The poller keeps watching for READ after a wait, until an event comes for which nobody waits (with the compiled epoll
-poller; any other one is told at once); WRITE is given up at once, since a socket is nearly always writable. What is kept
-must not outlive its file. A number alone doesn't name a file:
-it may have been closed and be another file's now. So
-- a Descriptor remembers (weakly) the socket object it served last. Another object with the same number takes it over:
-  if the poller finds that the file is the same one, whoever waits goes on waiting; if not, all are let go;
+The compiled epoll poller goes on watching for READ after a wait, until an event comes for which nobody waits: a
+program that receives in a loop would otherwise pay for two changes of the poller per message. Any other poller is
+told at once, and so is each of WRITE, since a socket is nearly always writable.
+
+What is watched must not outlive its file. A number alone doesn't name a file: it may have been closed, and be
+another file's now. So
+- a Descriptor remembers (weakly) the socket object it served last. Another object with the same number takes it
+  over: if the poller finds that the file is the same one, whoever waits goes on waiting; if not, all are let go;
 - who was let go and waits tries again on his own socket, and learns there that it is closed;
 - a watcher that another one replaced in the poller has no interest left, and so touches nothing of its successor's.
 
@@ -327,7 +329,8 @@ class sock_recv_into(SockOp):
         except (BlockingIOError, InterruptedError):
             return False
         except BufferError:
-            raise TypeError(f'sock_recv_into() needs a read-write bytes-like object, not {type(buffer).__name__}') from None
+            kind = type(buffer).__name__
+            raise TypeError(f'sock_recv_into() needs a read-write bytes-like object, not {kind}') from None
         if n < 0:
             if memoryview(buffer).nbytes:
                 return False

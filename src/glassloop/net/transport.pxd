@@ -35,10 +35,11 @@ cdef class StreamTransport(Connection):
     @cython.locals(sink=Sink)
     cdef int _set_protocol(self, object protocol) except -1
     cdef int _move(self, LoopBase core, int arrived) except -1
-    @cython.locals(size=Py_ssize_t, n=Py_ssize_t, sink=Sink)
+    @cython.locals(size=Py_ssize_t, n=Py_ssize_t, data=bytes, sink=Sink, doing=str)
     cdef int _read(self, LoopBase core) except -1
-    @cython.locals(n=Py_ssize_t)
+    @cython.locals(n=Py_ssize_t, doing=str)
     cdef int _read_into(self, LoopBase core) except -1
+    cdef int _broke(self, object error, str doing) except -1
     cdef int _read_end(self, LoopBase core) except -1
     @cython.locals(size=Py_ssize_t)
     cpdef write(self, object data)

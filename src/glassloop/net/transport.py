@@ -33,7 +33,7 @@ BUFFERED = 1  # get_buffer() and buffer_updated()
 DIRECT = 2  # a Sink
 
 CORKED = 8192  # bytes that may wait for the end of a callback or step; the loop's cork has room for as many
-COPIED = 1024  # a first piece up to this goes into the loop's cork at once; a larger one when a second follows
+COPIED = 512  # a first piece up to this goes into the loop's cork at once; a larger one when a second follows
 JOINED = 16384  # several pieces of together as much are sent as one
 SMALL_READ = 16384
 LARGE_READ = 126 * 1024  # with its header still below 128 KiB
@@ -138,51 +138,64 @@ class StreamTransport(Connection):
 
     def _read(self, core):
         size = self._hint
+        doing = 'Fatal read error on socket transport'
         try:
             data = _leaf.recv(self._fd, size)
+            if data is None:
+                return 0
+            n = len(data)
+            if n == size:
+                self._hint = min(size * 4, LARGE_READ)
+            elif size > SMALL_READ and n < size // 4:
+                self._hint = max(size // 2, SMALL_READ)
+            if n > 0:
+                doing = 'Fatal error: protocol.data_received() call failed.'
+                if self._kind == DIRECT:
+                    sink = self._protocol
+                    sink._feed(data)
+                else:
+                    self._in_cork = True
+                    _leaf.method1(self._context, self._protocol, 'data_received', data)
         except BaseException as e:
-            return self._failed(e, 'Fatal read error on socket transport')
-        if data is None:
-            return 0
-        n = len(data)
+            return self._broke(e, doing)
         if n == 0:
             return self._read_end(core)
-        if n == size:
-            self._hint = min(size * 4, LARGE_READ)
-        elif size > SMALL_READ and n < size // 4:
-            self._hint = max(size // 2, SMALL_READ)
-        try:
-            if self._kind == DIRECT:
-                sink = self._protocol
-                sink._feed(data)
-            else:
-                _leaf.method1(self._context, self._protocol, 'data_received', data)
-        except BaseException as e:
-            return self._failed(e, 'Fatal error: protocol.data_received() call failed.')
+        if self._in_cork:
+            self._in_cork = False
+            if self._out is not None:
+                self._flush()
         return 0
 
     def _read_into(self, core):
+        doing = 'Fatal error: protocol.get_buffer() call failed.'
         try:
             buffer = _leaf.method1(self._context, self._protocol, 'get_buffer', -1)
             if not len(buffer):
                 raise RuntimeError('get_buffer() returned an empty buffer')
-        except BaseException as e:
-            return self._failed(e, 'Fatal error: protocol.get_buffer() call failed.')
-        if not self._interest & READ:
-            return 0
-        try:
+            if not self._interest & READ:
+                return 0
+            doing = 'Fatal read error on socket transport'
             n = _leaf.recv_into(self._fd, buffer)
+            if n > 0:
+                doing = 'Fatal error: protocol.buffer_updated() call failed.'
+                self._in_cork = True
+                _leaf.method1(self._context, self._protocol, 'buffer_updated', n)
         except BaseException as e:
-            return self._failed(e, 'Fatal read error on socket transport')
-        if n < 0:
-            return 0
+            return self._broke(e, doing)
         if n == 0:
             return self._read_end(core)
-        try:
-            _leaf.method1(self._context, self._protocol, 'buffer_updated', n)
-        except BaseException as e:
-            return self._failed(e, 'Fatal error: protocol.buffer_updated() call failed.')
+        if self._in_cork:
+            self._in_cork = False
+            if self._out is not None:
+                self._flush()
         return 0
+
+    def _broke(self, error, doing):
+        """Reading, or the protocol, raised. What it wrote before still goes out."""
+        if self._in_cork:
+            self._in_cork = False
+            self._flush()
+        return self._failed(error, doing)
 
     def _read_end(self, core):
         """The peer will send no more."""

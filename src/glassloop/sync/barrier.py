@@ -4,7 +4,7 @@
     FILLING, DRAINING ---- reset() while some wait ----> RESETTING ---- the last of them has left ----> FILLING
     any ---- abort() ----> BROKEN ---- reset() ----> RESETTING while some wait, else FILLING
 
-Plain Python: each passage costs several turns of the loop whatever the code costs.
+Each passage costs several turns of the loop, so the methods are coroutines, written as one reads them.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _State(enum.Enum):
     BROKEN = 'broken'
 
 
-class Barrier:
+class Barrier(asyncio.Barrier):
     """A point that `parties` tasks pass together. See asyncio.Barrier. Raises ValueError if parties is below 1."""
 
     def __init__(self, parties: int) -> None:
@@ -39,7 +39,7 @@ class Barrier:
         extra = self._state.value
         if not self.broken:
             extra += f', waiters:{self.n_waiting}/{self.parties}'
-        return f'<{object.__repr__(self)[1:-1]} [{extra}]>'
+        return f'<{object.__repr__(self).strip('<>')} [{extra}]>'
 
     async def __aenter__(self) -> int:
         return await self.wait()

@@ -4,6 +4,10 @@ from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.waiting cimport Bound, Ring
 
 cdef object CancelledError
+cdef object _THE_LOCK
+cdef object _THE_SEMAPHORE
+cdef object _THE_BOUNDED
+cdef object _THE_CONDITION
 
 cdef str _describe(object primitive, str state, Ring line)
 
@@ -13,14 +17,12 @@ cdef bint _all_cancelled(Ring line) except -1
 
 @cython.final
 cdef class Lock_acquire(Op):
-    cdef Lock _lock
+    cdef _Lock _lock
     cdef bint _entering
 
-cdef class Lock(Bound):
+cdef class _Lock(Bound):
     cdef public bint _locked
     cdef Ring _line
-    cdef dict __dict__
-    cdef object __weakref__
 
     @cython.final
     @cython.locals(op=Lock_acquire)
@@ -36,30 +38,26 @@ cdef class Lock(Bound):
 
 
 cdef class Event_wait(Op):
-    cdef Event _event
+    cdef _Event _event
     cdef object _begin(self)
     cdef object _wake(self, object exc)
 
-cdef class Event(Bound):
+cdef class _Event(Bound):
     cdef public bint _value
     cdef Ring _line
-    cdef dict __dict__
-    cdef object __weakref__
 
 @cython.locals(op=Event_wait)
-cdef object _event_wait(Event event)
+cdef object _event_wait(_Event event)
 
 
 @cython.final
 cdef class Semaphore_acquire(Op):
-    cdef Semaphore _semaphore
+    cdef _Semaphore _semaphore
     cdef bint _entering
 
-cdef class Semaphore(Bound):
+cdef class _Semaphore(Bound):
     cdef public object _value
     cdef Ring _line
-    cdef dict __dict__
-    cdef object __weakref__
 
     @cython.final
     @cython.locals(op=Semaphore_acquire)
@@ -73,30 +71,28 @@ cdef class Semaphore(Bound):
     @cython.final
     cdef int _wake_many(self) except -1
 
-cdef class BoundedSemaphore(Semaphore):
+cdef class _BoundedSemaphore(_Semaphore):
     cdef public object _bound_value
     cdef int _give(self) except -1
 
 
 @cython.final
 cdef class Condition_wait(Op):
-    cdef Condition _condition
-    cdef Lock _lock
+    cdef _Condition _condition
+    cdef _Lock _lock
     cdef object _predicate
     cdef bint _notified
     cdef object _error
     cdef object _sleep(self)
     cdef object _awake(self)
 
-cdef class Condition(Bound):
+cdef class _Condition(Bound):
     cdef public object _lock
     cdef bint _own
     cdef Ring _line
     cdef public object locked
     cdef public object acquire
     cdef public object release
-    cdef dict __dict__
-    cdef object __weakref__
 
 @cython.locals(op=Condition_wait)
-cdef object _condition_wait(Condition condition, object predicate)
+cdef object _condition_wait(_Condition condition, object predicate)

@@ -7,6 +7,9 @@ Fairness. Who is woken stays at the head of the line until its task runs and tak
 stands in line behind it, even if the lock looks free in between. Whoever is cancelled after being woken wakes the next.
 
 A subclass that replaces acquire() or release() is obeyed: `async with` calls them then.
+
+Each primitive is a compiled class (`_Lock`) and, on top, the public one (`Lock`), an ordinary class: it takes attributes
+and weak references as asyncio's does, and it is a subclass of asyncio's, for those who ask.
 """
 from __future__ import annotations
 
@@ -69,17 +72,12 @@ class Lock_acquire(Op):
         raise exc
 
 
-class Lock(Bound):
-    """A mutual exclusion lock for tasks. Not thread-safe. See asyncio.Lock."""
+class _Lock(Bound):
 
     def __init__(self) -> None:
         self._loop = None
         self._locked = False
         self._line = Ring()
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.Lock if type(self) is Lock else type(self)
 
     def __repr__(self) -> str:
         return _describe(self, 'locked' if self._locked else 'unlocked', self._line)
@@ -101,7 +99,7 @@ class Lock(Bound):
         self._free()
 
     def __aenter__(self) -> Coroutine[Any, Any, None]:
-        if type(self) is not Lock:
+        if type(self) is not _THE_LOCK:
             return _enter(self)
         if self._is_free():
             self._locked = True
@@ -110,7 +108,7 @@ class Lock(Bound):
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
-        if type(self) is Lock:
+        if type(self) is _THE_LOCK:
             self._free()
         else:
             self.release()
@@ -144,6 +142,13 @@ class Lock(Bound):
         return 0
 
 
+class Lock(_Lock, asyncio.Lock):  # type: ignore[misc]
+    """A mutual exclusion lock for tasks. Not thread-safe. See asyncio.Lock."""
+
+
+_THE_LOCK = Lock
+
+
 # ---- Event ----
 
 class Event_wait(Op):
@@ -166,17 +171,12 @@ class Event_wait(Op):
         return None
 
 
-class Event(Bound):
-    """A flag that tasks wait for. Not thread-safe. See asyncio.Event."""
+class _Event(Bound):
 
     def __init__(self) -> None:
         self._loop = None
         self._value = False
         self._line = Ring()
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.Event if type(self) is Event else type(self)
 
     def __repr__(self) -> str:
         return _describe(self, 'set' if self._value else 'unset', self._line)
@@ -211,6 +211,10 @@ def _event_wait(event):
     return op
 
 
+class Event(_Event, asyncio.Event):  # type: ignore[misc]
+    """A flag that tasks wait for. Not thread-safe. See asyncio.Event."""
+
+
 # ---- Semaphore ----
 
 class Semaphore_acquire(Op):
@@ -241,11 +245,7 @@ class Semaphore_acquire(Op):
         return None
 
 
-class Semaphore(Bound):
-    """A counter that acquire() takes from and release() gives to; it never falls below zero. See asyncio.Semaphore.
-
-    value: what it starts with. Raises ValueError if that is negative.
-    """
+class _Semaphore(Bound):
 
     def __init__(self, value: int = 1) -> None:
         if value < 0:
@@ -253,10 +253,6 @@ class Semaphore(Bound):
         self._loop = None
         self._value = value
         self._line = Ring()
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.Semaphore if type(self) is Semaphore else type(self)
 
     def __repr__(self) -> str:
         return _describe(self, 'locked' if self.locked() else f'unlocked, value:{self._value}', self._line)
@@ -278,7 +274,7 @@ class Semaphore(Bound):
         self._give()
 
     def __aenter__(self) -> Coroutine[Any, Any, None]:
-        if type(self) is not Semaphore and type(self) is not BoundedSemaphore:
+        if type(self) is not _THE_SEMAPHORE and type(self) is not _THE_BOUNDED:
             return _enter(self)
         if self._is_free():
             self._value -= 1
@@ -287,7 +283,7 @@ class Semaphore(Bound):
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
-        if type(self) is Semaphore or type(self) is BoundedSemaphore:
+        if type(self) is _THE_SEMAPHORE or type(self) is _THE_BOUNDED:
             self._give()
         else:
             self.release()
@@ -323,16 +319,10 @@ class Semaphore(Bound):
         return 0
 
 
-class BoundedSemaphore(Semaphore):
-    """A Semaphore whose counter never rises above what it started with. See asyncio.BoundedSemaphore."""
-
+class _BoundedSemaphore(_Semaphore):
     def __init__(self, value: int = 1) -> None:
         self._bound_value = value
-        Semaphore.__init__(self, value)
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.BoundedSemaphore if type(self) is BoundedSemaphore else type(self)
+        _Semaphore.__init__(self, value)
 
     def release(self) -> None:
         """Give one back. Raises ValueError if more would be given than was ever taken."""
@@ -341,7 +331,22 @@ class BoundedSemaphore(Semaphore):
     def _give(self):
         if self._value >= self._bound_value:
             raise ValueError('BoundedSemaphore released too many times')
-        return Semaphore._give(self)
+        return _Semaphore._give(self)
+
+
+class Semaphore(_Semaphore, asyncio.Semaphore):  # type: ignore[misc]
+    """A counter that acquire() takes from and release() gives to; it never falls below zero. See asyncio.Semaphore.
+
+    value: what it starts with. Raises ValueError if that is negative.
+    """
+
+
+class BoundedSemaphore(_BoundedSemaphore, Semaphore, asyncio.BoundedSemaphore):  # type: ignore[misc]
+    """A Semaphore whose counter never rises above what it started with. See asyncio.BoundedSemaphore."""
+
+
+_THE_SEMAPHORE = Semaphore
+_THE_BOUNDED = BoundedSemaphore
 
 
 # ---- Condition ----
@@ -460,25 +465,17 @@ async def _wait_for_with(condition, predicate):
     return result
 
 
-class Condition(Bound):
-    """Tasks wait under a lock until another task that holds the lock notifies them. See asyncio.Condition.
-
-    lock: a Lock (of glassloop or of asyncio), by default a new one.
-    """
+class _Condition(Bound):
 
     def __init__(self, lock: Any = None) -> None:
         self._loop = None
         self._lock = Lock() if lock is None else lock
-        self._own = type(self._lock) is Lock
+        self._own = type(self._lock) is _THE_LOCK
         self._line = Ring()
         # as they are now: what the lock's class offers
         self.locked = self._lock.locked
         self.acquire = self._lock.acquire
         self.release = self._lock.release
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.Condition if type(self) is Condition else type(self)
 
     def __repr__(self) -> str:
         return _describe(self, 'locked' if self.locked() else 'unlocked', self._line)
@@ -496,7 +493,7 @@ class Condition(Bound):
 
     def wait_for(self, predicate: Callable[[], T]) -> Coroutine[Any, Any, T]:
         """wait() until predicate() is true; returns its result."""
-        if not self._own or type(self) is not Condition:
+        if not self._own or type(self) is not _THE_CONDITION:
             return _wait_for_with(self, predicate)
         return _condition_wait(self, predicate)  # type: ignore[no-any-return]
 
@@ -520,7 +517,7 @@ class Condition(Bound):
                 n -= 1
 
     def __aenter__(self) -> Coroutine[Any, Any, None]:
-        if not self._own or type(self) is not Condition:
+        if not self._own or type(self) is not _THE_CONDITION:
             return _enter(self)
         lock: Lock = self._lock
         return lock.__aenter__()
@@ -529,3 +526,13 @@ class Condition(Bound):
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         self.release()
         return _waiting.NOTHING
+
+
+class Condition(_Condition, asyncio.Condition):  # type: ignore[misc]
+    """Tasks wait under a lock until another task that holds the lock notifies them. See asyncio.Condition.
+
+    lock: a Lock (of glassloop or of asyncio), by default a new one.
+    """
+
+
+_THE_CONDITION = Condition

@@ -1,7 +1,7 @@
 cimport cython
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.locks cimport Event, Event_wait
+from glassloop.sync.locks cimport Event_wait, _Event
 from glassloop.sync.waiting cimport Bound, Ring
 
 cdef object _heappush
@@ -14,25 +14,25 @@ cdef int LEAST_OUT
 cdef int _kind_of(object cls, object items) except -1
 
 cdef class Queue_get(Op):
-    cdef Queue _queue
-    @cython.locals(queue=Queue)
+    cdef _Queue _queue
+    @cython.locals(queue=_Queue)
     cdef object _begin(self)
-    @cython.locals(queue=Queue)
+    @cython.locals(queue=_Queue)
     cdef object _wake(self, object exc)
 
 cdef class Queue_put(Op):
-    cdef Queue _queue
+    cdef _Queue _queue
     cdef object _item
-    @cython.locals(queue=Queue)
+    @cython.locals(queue=_Queue)
     cdef object _begin(self)
-    @cython.locals(queue=Queue)
+    @cython.locals(queue=_Queue)
     cdef object _wake(self, object exc)
 
 @cython.final
 cdef class Queue_join(Event_wait):
-    cdef Queue _queue
+    cdef _Queue _queue
 
-cdef class Queue(Bound):
+cdef class _Queue(Bound):
     cdef int _kind
     cdef object _items
     cdef Ring _ring
@@ -42,9 +42,7 @@ cdef class Queue(Bound):
     cdef readonly Ring _putters
     cdef public Py_ssize_t _unfinished_tasks
     cdef public bint _is_shutdown
-    cdef readonly Event _finished
-    cdef dict __dict__
-    cdef object __weakref__
+    cdef readonly _Event _finished
 
     @cython.final
     cdef int _set_kind(self) except -1
@@ -61,17 +59,11 @@ cdef class Queue(Bound):
     @cython.final
     cdef int _wake(self, Ring waiters) except -1
 
-cdef class PriorityQueue(Queue):
-    pass
-
-cdef class LifoQueue(Queue):
-    pass
-
 @cython.locals(op=Queue_get)
-cdef object _getting(Queue queue)
+cdef object _getting(_Queue queue)
 
 @cython.locals(op=Queue_put)
-cdef object _putting(Queue queue, object item)
+cdef object _putting(_Queue queue, object item)
 
 @cython.locals(op=Queue_join)
-cdef object _joining(Queue queue)
+cdef object _joining(_Queue queue)

@@ -18,7 +18,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from ..core.leaf import Op
-from .locks import Event, Event_wait
+from .locks import Event, Event_wait, _Event
 from .waiting import Bound, Ring
 from . import waiting as _waiting
 
@@ -124,14 +124,7 @@ class Queue_join(Event_wait):
         return None
 
 
-class Queue(Bound):
-    """Items from tasks to tasks, first in, first out. Not thread-safe. See asyncio.Queue.
-
-    maxsize: how many items it holds before put() waits (int or float); without limit if that is zero or negative.
-    """
-
-    __class_getitem__ = classmethod(GenericAlias)
-
+class _Queue(Bound):
     def __init__(self, maxsize: float = 0) -> None:
         self._loop = None
         self._kind = OTHER
@@ -145,10 +138,6 @@ class Queue(Bound):
         self._finished._value = True
         self._init(maxsize)
         self._set_kind()
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.Queue if type(self) is Queue else type(self)
 
     # ---- what a subclass may replace ----
 
@@ -351,6 +340,15 @@ class Queue(Bound):
             _waiting.wake(self._putters.popleft())
 
 
+class Queue(_Queue, asyncio.Queue):  # type: ignore[misc]
+    """Items from tasks to tasks, first in, first out. Not thread-safe. See asyncio.Queue.
+
+    maxsize: how many items it holds before put() waits (int or float); without limit if that is zero or negative.
+    """
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+
 def _getting(queue):
     op = Queue_get.__new__(Queue_get)
     op._queue = queue
@@ -371,12 +369,8 @@ def _joining(queue):
     return op
 
 
-class PriorityQueue(Queue):
+class PriorityQueue(Queue, asyncio.PriorityQueue):  # type: ignore[misc]
     """A Queue that gives the least item first. Items must be comparable, such as (priority, data)."""
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.PriorityQueue if type(self) is PriorityQueue else type(self)
 
     def _init(self, maxsize: float) -> None:
         self._items = []
@@ -388,12 +382,8 @@ class PriorityQueue(Queue):
         return _heappop(self._items)
 
 
-class LifoQueue(Queue):
+class LifoQueue(Queue, asyncio.LifoQueue):  # type: ignore[misc]
     """A Queue that gives the item put last first."""
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.LifoQueue if type(self) is LifoQueue else type(self)
 
     def _init(self, maxsize: float) -> None:
         self._items = []

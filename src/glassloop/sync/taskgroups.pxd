@@ -14,22 +14,22 @@ cdef object CoroutineType
 
 @cython.final
 cdef class TaskGroup_enter(Op):
-    cdef TaskGroup _group
+    cdef _TaskGroup _group
 
 @cython.final
 cdef class TaskGroup_exit(Op):
-    cdef TaskGroup _group
+    cdef _TaskGroup _group
     cdef object _exc
     cdef object _cancelled
     cdef object _drain(self)
 
 @cython.locals(op=TaskGroup_exit)
-cdef object _exiting(TaskGroup group, object exc)
+cdef object _exiting(_TaskGroup group, object exc)
 
 @cython.locals(op=TaskGroup_enter)
-cdef object _entering(TaskGroup group)
+cdef object _entering(_TaskGroup group)
 
-cdef class TaskGroup(Listener):
+cdef class _TaskGroup(Listener):
     cdef readonly bint _entered
     cdef readonly bint _exiting
     cdef readonly bint _aborting
@@ -41,8 +41,6 @@ cdef class TaskGroup(Listener):
     cdef readonly list _errors
     cdef readonly object _base_error
     cdef object _ended
-    cdef dict __dict__
-    cdef object __weakref__
 
     @cython.final
     cdef int _enter(self) except -1

@@ -97,9 +97,7 @@ def _exiting(group, exc):
     return op
 
 
-class TaskGroup(Listener):
-    """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup."""
-
+class _TaskGroup(Listener):
     def __init__(self) -> None:
         self._entered = False
         self._exiting = False
@@ -112,10 +110,6 @@ class TaskGroup(Listener):
         self._errors = []
         self._base_error = None
         self._ended = None
-
-    @property
-    def __class__(self) -> type:
-        return asyncio.TaskGroup if type(self) is TaskGroup else type(self)
 
     def __repr__(self) -> str:
         info = ['TaskGroup']
@@ -260,3 +254,7 @@ class TaskGroup(Listener):
                 parent.cancel()
             raise BaseExceptionGroup('unhandled errors in a TaskGroup', errors) from None
         return 0
+
+
+class TaskGroup(_TaskGroup, asyncio.TaskGroup):  # type: ignore[misc]
+    """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup."""

@@ -3,7 +3,7 @@ from glassloop.core.future cimport Future, Listener
 from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.sync cimport tasks as _tasks
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.queues cimport Queue, Queue_get
+from glassloop.sync.queues cimport Queue_get, _Queue
 from glassloop.sync.waiting cimport Alarm
 
 cdef int PENDING
@@ -42,7 +42,7 @@ cdef class As_completed_next(Queue_get):
     cdef object _hand_over(self, object waiter)
 
 cdef class _AsCompleted(Listener):
-    cdef Queue _ready
+    cdef _Queue _ready
     cdef set _todo
     cdef Py_ssize_t _left
     cdef object _loop

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.future import Future, Listener
 from ..core.leaf import LoopBase, Op
-from .queues import Queue, Queue_get
+from .queues import Queue, Queue_get, _Queue
 from . import tasks as _tasks
 from . import waiting as _waiting
 

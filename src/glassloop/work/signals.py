@@ -1,11 +1,11 @@
 """Signals: loop.add_signal_handler(), remove_signal_handler().
 
-The interpreter writes the number of each signal that has a Python handler into the loop's wake-up pipe. What is read there
-comes to `_arrived`, in the loop, and the callback is scheduled like any other. The Python handler itself does nothing; it
-is there so that the interpreter takes notice. A loop that sleeps is woken by the pipe, also where no callback was
-added: that is how Ctrl-C ends a sleeping loop by KeyboardInterrupt.
+The interpreter writes the number of each signal that has a Python handler into the loop's wake-up pipe. What is read
+there comes to `_arrived`, in the loop, and the callback is scheduled like any other. The Python handler itself does
+nothing; it is there so that the interpreter takes notice. A loop that sleeps is woken by the pipe, also where no
+callback was added: that is how Ctrl-C ends a sleeping loop by KeyboardInterrupt.
 
-Only the main thread may add or remove handlers: the interpreter runs Python handlers there. There is one wake-up
+Only the main thread may add or remove callbacks: the interpreter runs Python handlers there. There is one wake-up
 descriptor in a process, so the last loop that asks for it has it.
 """
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Signals:
         return bool(self._handlers)
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """Call callback(*args) in the loop when the signal comes. Raises TypeError for a coroutine function or a signal
-        that is no int, ValueError for an unknown one, RuntimeError for one that can't be caught, outside of the main
-        thread, and on a closed loop."""
+        """Call callback(*args) in the loop when the signal comes. Raises TypeError for a coroutine function or a
+        signal that is no int, ValueError for an unknown one, RuntimeError for one that can't be caught, outside of
+        the main thread, and on a closed loop."""
         if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError('coroutines cannot be used with add_signal_handler()')
         _check(sig)
@@ -61,8 +61,8 @@ class Signals:
             raise
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Undo add_signal_handler(): the signal does again what it does by default. True if there was a callback. Raises
-        as add_signal_handler() does."""
+        """Undo add_signal_handler(): the signal does again what it does by default. True if there was a callback.
+        Raises as add_signal_handler() does."""
         _check(sig)
         if sig not in self._handlers:
             return False
@@ -102,8 +102,8 @@ class Signals:
             return
         if sys.is_finalizing() or threading.current_thread() is not threading.main_thread():
             if self._handlers:
-                warnings.warn(f'{self._loop!r} is closed where its signal handlers cannot be removed', ResourceWarning,
-                              source=self._loop)
+                warnings.warn(f'{self._loop!r} is closed where its signal handlers cannot be removed',
+                              ResourceWarning, stacklevel=2, source=self._loop)
             self._handlers.clear()
             return
         for sig in list(self._handlers):

@@ -1,12 +1,13 @@
 """Blocking calls on threads: run_in_executor(), to_thread(), and a loop's default executor.
 
-A job's two futures are tied together here: the executor's (concurrent.futures) and the loop's. When the job ends, its
-worker puts one entry in the loop's ready queue and wakes the loop if it sleeps; that entry settles the loop's future. When
-the loop's future is cancelled first, the job is cancelled if no worker has begun it; one that was begun runs to its end,
-and what it gives is dropped. A job that raises StopIteration, which no future can hold, gives a RuntimeError.
+A job's two futures are tied together here: the executor's (concurrent.futures) and the loop's. When the job ends,
+its worker puts one entry in the loop's ready queue and wakes the loop if it sleeps; that entry settles the loop's
+future. When the loop's future is cancelled first, the job is cancelled if no worker has begun it; one that was begun
+runs to its end, and what it gives is dropped. A job that raises StopIteration, which no future can hold, gives a
+RuntimeError.
 
-Any Executor will do; the default one is a ThreadPoolExecutor, made by the first job that needs it. Name lookups don't
-run here (see net/resolve.py). After close() no worker touches the loop.
+Any Executor will do; the default one is a ThreadPoolExecutor, made by the first job that needs it. Name lookups
+don't run here (see net/resolve.py). After close() no worker touches the loop.
 """
 from __future__ import annotations
 
@@ -15,14 +16,15 @@ import concurrent.futures
 import functools
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from ..core import future as _future
 from ..core import leaf as _leaf
 from ..core.future import Listener
 from ..core.leaf import Op, Runnable
 
+P = ParamSpec('P')
 T = TypeVar('T')
 
 CancelledByExecutor = concurrent.futures.CancelledError
@@ -40,7 +42,8 @@ class _Withdrawal(Listener):
 
 
 class _Arrival(Runnable):
-    """The executor calls it when the job is done. It takes a place in the ready queue, and settles the loop's future."""
+    """The executor calls it when the job is done. It takes a place in the ready queue and settles the loop's
+    future."""
 
     __slots__ = ('_future', '_loop', '_source', '_withdrawal')
 
@@ -70,7 +73,8 @@ class _Arrival(Runnable):
 
 
 def _as_ours(error):
-    """An exception of concurrent.futures as asyncio's of the same name; a StopIteration as what a coroutine makes of it."""
+    """An exception of concurrent.futures as asyncio's of the same name; a StopIteration as what a coroutine makes of
+    it."""
     if isinstance(error, StopIteration):
         wrapped = RuntimeError('the function raised StopIteration')
         wrapped.__cause__ = error
@@ -112,8 +116,8 @@ class Executors:
     def run_in_executor(
         self, executor: concurrent.futures.Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        """Run func(*args) in the executor, None: the default one. Raises RuntimeError if it was shut down, and in debug
-        mode TypeError for a coroutine function."""
+        """Run func(*args) in the executor, None: the default one. Raises RuntimeError if it was shut down, and in
+        debug mode TypeError for a coroutine function."""
         loop = self._loop
         if loop._debug:
             loop._check_callback(func, 'run_in_executor')
@@ -123,7 +127,8 @@ class Executors:
             executor = self._default
             if executor is None:
                 executor = self._default = concurrent.futures.ThreadPoolExecutor(thread_name_prefix='asyncio')
-        return _awaitable(loop, executor.submit(func, *args))
+        future: asyncio.Future[T] = _awaitable(loop, executor.submit(func, *args))
+        return future
 
     def set_default_executor(self, executor: concurrent.futures.ThreadPoolExecutor) -> None:
         """Use this one from now on. Raises TypeError unless it is a ThreadPoolExecutor."""
@@ -132,8 +137,8 @@ class Executors:
         self._default = executor
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Take no more jobs, and wait until the threads have ended; up to `timeout` seconds, then a RuntimeWarning tells
-        that some have not."""
+        """Take no more jobs, and wait until the threads have ended; up to `timeout` seconds, then a RuntimeWarning
+        tells that some have not."""
         self._shut = True
         executor = self._default
         if executor is None:
@@ -145,8 +150,9 @@ class Executors:
             async with asyncio.timeout(timeout):
                 await ended
         except TimeoutError:
-            warnings.warn(f'The executor did not finish joining its threads within {timeout} seconds.', RuntimeWarning,
-                          stacklevel=2)
+            # asyncio's words: programs filter the warning by them
+            warnings.warn(f'The executor did not finishing joining its threads within {timeout} seconds.',
+                          RuntimeWarning, stacklevel=2)
             executor.shutdown(wait=False)
         else:
             thread.join()
@@ -195,10 +201,11 @@ class to_thread_call(Op):
         return loop.run_in_executor(None, job)
 
 
-def to_thread(func: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
-    """func(*args, **kwargs) in a thread of the default executor, in a copy of the current context. Coroutine: what it
-    returns or raises. RuntimeError if no loop runs."""
-    return _thread_call(func, args, kwargs)
+def to_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+    """func(*args, **kwargs) in a thread of the default executor, in a copy of the current context. Coroutine: what
+    it returns or raises. RuntimeError if no loop runs."""
+    call: Coroutine[Any, Any, T] = _thread_call(func, args, kwargs)
+    return call
 
 
 def _thread_call(func, args, kwargs):
