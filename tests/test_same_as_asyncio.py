@@ -26,7 +26,8 @@ var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=-1)
 INSTRUCTIONS = [
     "yield", "yield", "await future", "await future", "await task", "shield", "set result", "set exception",
     "cancel future", "cancel task", "cancel task", "cancel itself", "call soon", "add callback",
-    "add callback to task", "remove callback", "spawn", "set variable", "gather", "wait", "raise",
+    "add callback to task", "remove callback", "spawn", "set variable", "gather", "wait", "raise", "call later",
+    "take lock", "put", "get", "set event", "await event", "group", "time out", "stock task", "throw in",
 ]  # fmt: skip
 if sys.version_info >= (3, 13):  # before, it did not take back what was not delivered yet
     INSTRUCTIONS.append("uncancel")
@@ -42,6 +43,9 @@ class Machine:
         self.notes: list[tuple[Any, ...]] = []
         self.futures = [loop.create_future() for _ in range(FUTURES)]
         self.spawned = 0
+        self.lock = asyncio.Lock()
+        self.queue: asyncio.Queue[str] = asyncio.Queue(1)
+        self.event = asyncio.Event()
         self.tasks: list[Any] = []
         for n, body in enumerate(program):
             self.start(str(n), body)
@@ -60,9 +64,11 @@ class Machine:
             where = f"{name}.{i}"
             try:
                 result = await self.do(where, *instruction)
+            except GeneratorExit:
+                raise
             except BaseException as error:
                 # asyncio gives a cancellation's message to the first who looks, glassloop to all
-                args = None if isinstance(error, asyncio.CancelledError) else error.args
+                args = None if isinstance(error, asyncio.CancelledError) else repr(error.args)
                 self.note(where, "raised", type(error).__name__, args)
                 if how == "plain":
                     raise
@@ -85,7 +91,7 @@ class Machine:
             case "await future":
                 return await future
             case "await task":
-                if task is not me:
+                if self.tasks.index(task) < self.tasks.index(me):  # no circle: there asyncio overflows its stack
                     return await task
             case "shield":
                 return await asyncio.shield(future)
@@ -126,10 +132,45 @@ class Machine:
                 return len(done), len(pending)
             case "raise":
                 raise KeyError(where)
+            case "call later":
+                self.loop.call_later(0, self.callback, where)
+            case "take lock":
+                async with self.lock:
+                    self.note(where, "locked")
+                    await (asyncio.sleep(0) if n % 2 else future)
+            case "put":
+                await self.queue.put(where)
+            case "get":
+                return await self.queue.get()
+            case "set event":
+                self.event.set()
+            case "await event":
+                return await self.event.wait()
+            case "group":
+                async with asyncio.TaskGroup() as group:  # of one: asyncio cancels several in the order of a set
+                    body = [(("yield", 0), "plain"), (("await future", n), "plain")]
+                    group.create_task(self.run(f"{where} member", body), name=f"{where} member")
+                    if n == 7:
+                        raise KeyError(where)
+            case "time out":
+                async with asyncio.timeout(0):
+                    await future
+            case "stock task":
+                body = [(("yield", 0), "plain"), (("await future", n), "catch")]
+                return await asyncio.Task(self.run(where, body), loop=self.loop, name=where)
+            case "throw in":
+                if n % 2:
+                    self.loop.call_soon(self.raising, where)
+                else:
+                    future.add_done_callback(self.raising)
         return None
 
     def callback(self, where: str) -> None:
         self.note("called", where)
+
+    def raising(self, thing: Any) -> None:
+        self.note("called")
+        raise OSError
 
     def done(self, future: Any) -> None:
         self.note("done", describe(future))
@@ -143,10 +184,11 @@ class Machine:
                 future.set_result("end")
         for _ in range(TURNS):
             self.turn()
-        for task in self.tasks:
-            task.cancel("the end")
-        for _ in range(TURNS):
-            self.turn()
+        while left := [task for task in self.tasks if not task.done()]:
+            for task in left:
+                task.cancel("the end")
+            for _ in range(TURNS):
+                self.turn()
         self.notes.append(("tasks", [(task.get_name(), describe(task), task.cancelling()) for task in self.tasks]))
         self.notes.append(("futures", [describe(future) for future in self.futures]))
         self.notes.append(("left", sorted(task.get_name() for task in asyncio.all_tasks(self.loop))))
@@ -164,7 +206,7 @@ def describe(future: Any) -> tuple[Any, ...]:
     if future.cancelled():
         return ("cancelled",)
     error = future.exception()
-    return ("result", future.result()) if error is None else ("error", type(error).__name__, error.args)
+    return ("result", future.result()) if error is None else ("error", type(error).__name__, repr(error.args))
 
 
 def play(make_loop: Any, program: list[Any]) -> list[tuple[Any, ...]]:

@@ -462,6 +462,20 @@ class TestCancelling:
         with pytest.raises(aio.CancelledError):
             loop.run_until_complete(task)
 
+    @pytest.mark.extra("asyncio raises RecursionError, or overflows the C stack and dies")
+    @pytest.mark.parametrize("length", [2, 3, 50])
+    @pytest.mark.parametrize("leading", [0, 1, 40])
+    def test_ends_tasks_that_wait_for_one_another_in_a_circle(self, aio, loop, length, leading):
+        async def wait(n):
+            await tasks[n + 1 if n + 1 < len(tasks) else leading]
+
+        tasks = []
+        tasks += [loop.create_task(wait(n)) for n in range(leading + length)]
+        turn(loop, 2)
+        assert tasks[0].cancel("why")
+        loop.run_until_complete(asyncio.wait(tasks))
+        assert all(task.cancelled() for task in tasks)
+
     def test_the_error_is_chained_to_the_place_of_the_await(self, aio, loop):
         async def inner():
             await aio.sleep(1000)

@@ -15,7 +15,7 @@ What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile 
 from __future__ import annotations
 
 import asyncio
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from .core.lifecycle import Lifecycle
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .work.signals import Signals
 
 
+@cache
 def _connections() -> Any:
     # loaded with the first connection or server
     from .net import connect
@@ -172,6 +173,10 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
     def set_default_executor(self, executor):
         """Use this ThreadPoolExecutor for run_in_executor(None, ...)."""
         self._executors.set_default_executor(executor)
+
+    @property
+    def _default_executor(self):
+        return self._executors._default
 
     def shutdown_default_executor(self, timeout=None):
         """Wait until the default executor's threads have ended, up to timeout seconds. Coroutine."""

@@ -44,6 +44,13 @@ EXPECTED = (
         until=(3, 11),
         modes=WHOLE,
     ),
+    Entry(
+        "test_futures.Own*FutureTests.test_exception",
+        "set_exception(StopIteration) sets a RuntimeError, as from 3.12.6",
+        since=(3, 12),
+        until=(3, 12, 5),
+        modes=WHOLE,
+    ),
     *(
         Entry(
             f"test_taskgroups.TestTaskGroup.test_taskgroup_{name}",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-Version = tuple[int, int]
+Version = tuple[int, ...]
 
 EVERY_MODE = ("drop-in", "whole")
 EVERY_BUILD = ("compiled", "interpreted")
@@ -18,6 +18,8 @@ EVERY_BUILD = ("compiled", "interpreted")
 
 @dataclass(frozen=True)
 class Entry:
+    """`until` is inclusive: (3, 12) takes in every 3.12.x, (3, 12, 5) ends there."""
+
     tests: str
     reason: str
     since: Version = (3, 11)
@@ -26,7 +28,8 @@ class Entry:
     builds: tuple[str, ...] = EVERY_BUILD
 
     def applies(self, version: Version, mode: str, build: str) -> bool:
-        return self.since <= version <= self.until and mode in self.modes and build in self.builds
+        is_meant = self.since <= version and version[: len(self.until)] <= self.until
+        return is_meant and mode in self.modes and build in self.builds
 
     def matches(self, test: str) -> bool:
         return fnmatchcase(test, self.tests)

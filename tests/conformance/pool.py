@@ -205,9 +205,7 @@ def _outcome(child: _Child, status: int, limit: float) -> Outcome:
     return Outcome(child.test, answer["status"], answer["reason"], detail, seconds)
 
 
-def run(
-    tests: Iterable[tuple[str, Callable[[], unittest.TestCase]]], *, workers: int, limit: float
-) -> Iterator[Outcome]:
+def run(tests: Iterable[tuple[str, Callable[[], unittest.TestCase]]], *, workers: int, limit: float) -> Iterator[Outcome]:
     """Yield the outcome of each test as it ends; `tests` gives (id, maker of the test case).
 
     `limit` is in seconds and for each test. The children of a run that is broken off are killed.

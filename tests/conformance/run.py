@@ -114,7 +114,7 @@ def _run(args: argparse.Namespace) -> int:
     from scope import SCOPE
     from suite import tests
 
-    version = sys.version_info[:2]
+    version = sys.version_info[:3]
     is_ours = args.loop == "glassloop"
     scope = Marks(SCOPE if is_ours and not args.all else (), version, args.mode, runtime.build)
     expected = Marks(EXPECTED if is_ours else (), version, args.mode, runtime.build)

@@ -169,7 +169,7 @@ def install(loop: str, mode: str) -> Runtime:
     try:
         import glassloop
     except ImportError as err:
-        raise NotRunnable(f"glassloop can't be imported ({err}); is PYTHONPATH set?") from err
+        raise NotRunnable(f"glassloop can't be imported (PYTHONPATH says from where): {err}") from err
     import virtual
 
     _lead_logger("glassloop")

@@ -261,7 +261,7 @@ class Future(FutureBase):
 
     def _cancelled_error(self):
         error = self._error
-        if error is not None:
+        if error is not None and self._st == CANCELLED:
             self._error = None
             return error
         return CancelledError() if self._message is None else CancelledError(self._message)

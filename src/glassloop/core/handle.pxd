@@ -9,6 +9,7 @@ cdef class Handle(HandleBase):
     cdef readonly object _loop
     cdef readonly bint _cancelled
     cdef readonly object _source_traceback
+    cdef readonly object _shown
     cdef object __weakref__
     @cython.locals(error=object)
     cdef int _run(self, LoopBase core) except -1

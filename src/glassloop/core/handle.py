@@ -14,6 +14,9 @@ from . import leaf as _leaf
 from .leaf import HandleBase
 
 
+_SHOWS_ARGS_IN_DEBUG = 'debug' in format_helpers._format_callback_source.__code__.co_varnames
+
+
 def origin():
     """The stack of whoever called into the runtime, as a list of traceback entries, for debug mode."""
     frame = sys._getframe(0)
@@ -25,7 +28,7 @@ def origin():
 class Handle(HandleBase):
     """A callback scheduled by call_soon() or call_soon_threadsafe()."""
 
-    __slots__ = ('_callback', '_args', '_context', '_loop', '_cancelled', '_source_traceback', '__weakref__')
+    __slots__ = ('_callback', '_args', '_context', '_loop', '_cancelled', '_source_traceback', '_shown', '__weakref__')
 
     def __init__(self, callback, args, loop, context=None):
         self._index = -1
@@ -34,7 +37,8 @@ class Handle(HandleBase):
         self._loop = loop
         self._context = _leaf.copy_context() if context is None else context
         self._cancelled = False
-        self._source_traceback = None
+        self._source_traceback = origin() if loop.get_debug() else None
+        self._shown = None
 
     @property
     def __class__(self):
@@ -56,6 +60,8 @@ class Handle(HandleBase):
         """Never run the callback. Nothing if it ran already."""
         if not self._cancelled:
             self._cancelled = True
+            if self._loop.get_debug() and self._callback is not None:
+                self._shown = callback_source(self)
             self._callback = None
             self._args = None
 
@@ -71,6 +77,14 @@ class Handle(HandleBase):
         return f'<{" ".join(_describe(self))}>'
 
 
+def callback_source(handle):
+    """The callback with its place in the source; its arguments too, but from 3.13 on only in debug mode, as asyncio."""
+    args = handle._args or ()
+    if _SHOWS_ARGS_IN_DEBUG:
+        return format_helpers._format_callback_source(handle._callback, args, debug=handle._loop.get_debug())
+    return format_helpers._format_callback_source(handle._callback, args)
+
+
 def _describe(handle):
     info = [type(handle).__name__]
     if handle._cancelled:
@@ -78,7 +92,9 @@ def _describe(handle):
     if isinstance(handle, TimerHandle):
         info.append(f'when={handle.when()}')
     if handle._callback is not None:
-        info.append(format_helpers._format_callback_source(handle._callback, handle._args or ()))
+        info.append(callback_source(handle))
+    elif handle._shown is not None:
+        info.append(handle._shown)
     if handle._source_traceback:
         frame = list(handle._source_traceback).pop()
         info.append(f'created at {frame[0]}:{frame[1]}')
@@ -106,11 +122,13 @@ class TimerHandle(Handle):
         """Never run the callback. Nothing if it ran already."""
         if not self._cancelled:
             self._cancelled = True
-            self._callback = None
-            self._args = None
             if self._index >= 0:
                 core = self._loop
+                if core._debug:
+                    self._shown = callback_source(self)
                 core._timers.remove(self)
+            self._callback = None
+            self._args = None
 
     def __hash__(self):
         return hash(self._when)

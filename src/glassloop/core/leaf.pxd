@@ -201,6 +201,10 @@ cdef Py_ssize_t recv_into(int fd, object buffer) except -2
 cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2
 cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2
 cdef int accept(int fd) except -2
+cdef object address(int fd, bint peer)
+cdef object as_address(object raw)
+cdef int nodelay(int fd) except -1
+cdef int shut(int fd) except -1
 cdef int cork(LoopBase core, object data) except -1
 cdef Py_ssize_t cork_send(LoopBase core, int fd) except -2
 cdef bytes cork_take(LoopBase core)

@@ -263,6 +263,9 @@ class FutureBase(Runnable):
 
 
 def as_exception(type_, value, traceback):
+    if (value is not None or traceback is not None) and sys.version_info >= (3, 12):
+        warnings.warn('the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead',
+                      DeprecationWarning, stacklevel=2)
     if traceback is not None and not isinstance(traceback, TracebackType):
         raise TypeError('throw() third argument must be a traceback object')
     if isinstance(type_, type) and issubclass(type_, BaseException):
@@ -573,6 +576,38 @@ def sendv(fd, pieces, offset):
         return sock.sendmsg(pieces, (), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except BlockingIOError:
         return -1
+    finally:
+        sock.detach()
+
+
+def address(fd, peer):
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.getpeername() if peer else sock.getsockname()
+    except OSError:
+        return None
+    finally:
+        sock.detach()
+
+
+def as_address(raw):
+    return raw
+
+
+def nodelay(fd):
+    sock = _on(fd)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        return 0  # not TCP
+    finally:
+        sock.detach()
+
+
+def shut(fd):
+    sock = _on(fd)
+    try:
+        sock.shutdown(socket.SHUT_WR)
     finally:
         sock.detach()
 

@@ -12,6 +12,8 @@ pair of twins. The rules here:
 - No function here knows what a task, a transport or a loop means.
 """
 import asyncio.tasks
+import os
+import socket
 import sys
 import warnings
 
@@ -40,6 +42,8 @@ cdef extern from *:
     #include <fcntl.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
     #include <unistd.h>
     #ifdef __linux__
     #include <sys/epoll.h>
@@ -92,6 +96,9 @@ cdef extern from *:
     #define MSG_NOSIGNAL 0
     #endif
     #endif
+    static int gl_address(int fd, int peer, struct sockaddr_storage *a, socklen_t *n) {
+        return peer ? getpeername(fd, (struct sockaddr *)a, n) : getsockname(fd, (struct sockaddr *)a, n);
+    }
     static int gl_accept(int fd) {
     #ifdef __linux__
         return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -131,6 +138,13 @@ cdef extern from *:
     int gl_epoll_create()
     int gl_epoll_replace(int, int)
     int gl_accept(int)
+    ctypedef unsigned int socklen_t
+    struct sockaddr_storage:
+        unsigned short ss_family
+    int gl_address(int, bint, sockaddr_storage *, socklen_t *)
+    int c_setsockopt "setsockopt"(int, int, int, const void *, socklen_t)
+    int c_shutdown "shutdown"(int, int)
+    int AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, TCP_NODELAY, SHUT_WR
     int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
     uint32_t EPOLLIN, EPOLLOUT
     int c_close "close"(int)
@@ -604,6 +618,9 @@ cdef class FutureIter:
 
 cdef as_exception(type_, value, traceback):
     """The exception that generator.throw(type, value, traceback) means."""
+    if (value is not None or traceback is not None) and sys.version_info >= (3, 12):
+        warnings.warn('the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead',
+                      DeprecationWarning, stacklevel=2)
     if traceback is not None and not isinstance(traceback, TracebackType):
         raise TypeError('throw() third argument must be a traceback object')
     if isinstance(type_, type) and issubclass(type_, BaseException):
@@ -1144,6 +1161,56 @@ cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2:
     finally:
         for i in range(held):
             PyBuffer_Release(&views[i])
+
+
+cdef object address(int fd, bint peer):
+    """The socket's own or its peer's address for as_address(); None where it has none. Raw, since few are asked for."""
+    cdef sockaddr_storage storage
+    cdef socklen_t size = sizeof(storage)
+    if gl_address(fd, peer, &storage, &size) < 0:
+        return None
+    if storage.ss_family in (AF_INET, AF_INET6, AF_UNIX) and size <= sizeof(storage):
+        return PyBytes_FromStringAndSize(<char *>&storage, size)
+    # of a rare family: as the socket module has it, through an object made on the descriptor and detached again
+    sock = socket.socket(fileno=fd)
+    try:
+        return sock.getpeername() if peer else sock.getsockname()
+    finally:
+        sock.detach()
+
+
+cdef object as_address(object raw):
+    """The address as socket.getsockname() gives it."""
+    cdef sockaddr_storage *storage
+    cdef int family
+    cdef bytes path
+    if type(raw) is not bytes:
+        return raw
+    storage = <sockaddr_storage *>PyBytes_AS_STRING(raw)
+    family = storage.ss_family
+    if family == AF_INET:
+        return socket.inet_ntop(family, raw[4:8]), int.from_bytes(raw[2:4], 'big')
+    if family == AF_INET6:
+        return (socket.inet_ntop(family, raw[8:24]), int.from_bytes(raw[2:4], 'big'),
+                int.from_bytes(raw[4:8], 'big'), int.from_bytes(raw[24:28], sys.byteorder))
+    path = raw[2:]
+    if path[:1] == b'\0':
+        return path  # abstract
+    return os.fsdecode(path.partition(b'\0')[0])
+
+
+cdef int nodelay(int fd) except -1:
+    """Send small pieces at once, where the socket is TCP."""
+    cdef int one = 1
+    c_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    return 0
+
+
+cdef int shut(int fd) except -1:
+    """Shut the writing side down."""
+    if c_shutdown(fd, SHUT_WR) < 0:
+        PyErr_SetFromErrno(OSError)
+    return 0
 
 
 # A loop's cork: what the entry of the ready queue that runs writes to one descriptor, in small pieces, is gathered here.

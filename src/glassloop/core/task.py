@@ -171,7 +171,9 @@ class Task(Future):
         return self._cancel_task(msg)
 
     def _cancel_task(self, message):
-        task = self
+        task = mark = self
+        steps = 0
+        stretch = 16
         while True:
             task._log_tb = False
             if task._st != PENDING:
@@ -183,6 +185,13 @@ class Task(Future):
                     inner = waits
                     if inner._st == PENDING:
                         task = inner
+                        if task is mark:
+                            return task._break_cycle(message)
+                        steps += 1
+                        if steps == stretch:
+                            mark = task
+                            steps = 0
+                            stretch += stretch
                         continue
                 if waits.cancel(msg=message):
                     return True
@@ -190,6 +199,17 @@ class Task(Future):
             task._must = True
             task._message = message
             return True
+
+    def _break_cycle(self, message):
+        """Tasks wait for one another in a circle: cancel it here, at a task that nothing else can wake."""
+        waits = self._waits
+        waits._unlisten(self)
+        throw = _Throw.__new__(_Throw)
+        throw._task = self
+        throw._exception = CancelledError() if message is None else CancelledError(message)
+        self._waits = None
+        self._core._push(throw)
+        return True
 
     # ---- a step ----
 

@@ -21,14 +21,14 @@ import asyncio
 import inspect
 import sys
 import threading
-from asyncio import coroutines, format_helpers
+from asyncio import coroutines
 from asyncio.log import logger
 from types import CoroutineType
 
 from . import future as _future
 from . import leaf as _leaf
 from . import task as _task
-from .handle import Handle, TimerHandle, origin
+from .handle import Handle, TimerHandle, callback_source, origin
 from .leaf import LoopBase
 from .poller import Waker, default_poller
 from .task import Task
@@ -133,7 +133,7 @@ class Turn(LoopBase):
         handle._context = _leaf.copy_context() if context is None else context
         handle._loop = self
         handle._cancelled = False
-        handle._source_traceback = None
+        handle._source_traceback = handle._shown = None
         if self._debug:
             handle._source_traceback = origin()
         return handle
@@ -146,7 +146,7 @@ class Turn(LoopBase):
         handle._context = context
         handle._loop = self
         handle._cancelled = False
-        handle._source_traceback = None
+        handle._source_traceback = handle._shown = None
         return self._push(handle)
 
     def _at(self, when, callback, args, context):
@@ -160,7 +160,7 @@ class Turn(LoopBase):
         handle._context = _leaf.copy_context() if context is None else context
         handle._loop = self
         handle._cancelled = False
-        handle._source_traceback = None
+        handle._source_traceback = handle._shown = None
         if self._debug:
             handle._source_traceback = origin()
         self._timers.push(handle)
@@ -338,8 +338,7 @@ class Turn(LoopBase):
     def _callback_failed(self, handle, error):
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
-        source = format_helpers._format_callback_source(handle._callback, handle._args or ())
-        context = {'message': f'Exception in callback {source}', 'exception': error, 'handle': handle}
+        context = {'message': f'Exception in callback {callback_source(handle)}', 'exception': error, 'handle': handle}
         if handle._source_traceback:
             context['source_traceback'] = handle._source_traceback
         self.call_exception_handler(context)

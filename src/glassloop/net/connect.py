@@ -76,16 +76,15 @@ async def create_connection(
         raise ValueError('server_hostname is only meaningful with ssl')
     if ssl and server_hostname is None and not host:
         raise ValueError('You must set server_hostname when using ssl without a host')
-    checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-    checks.no_ssl_socket(sock)
-    named = host is not None or port is not None
-    if sock is None:
-        if not named:
-            raise ValueError('host and port was not specified and no sock specified')
-    elif named:
-        raise ValueError('host/port and sock can not be specified at the same time')
-    else:
+    if ssl_handshake_timeout is not None or ssl_shutdown_timeout is not None:
+        checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    if sock is not None:
+        checks.no_ssl_socket(sock)
+        if host is not None or port is not None:
+            raise ValueError('host/port and sock can not be specified at the same time')
         checks.stream(sock)
+    elif host is None and port is None:
+        raise ValueError('host and port was not specified and no sock specified')
     if ssl:
         checks.no_tls()
 
@@ -359,16 +358,15 @@ def _connected_at_once(sock: socket.socket, address: Any) -> bool:
     """Connect; False where there is something to wait for: the peer, or room in a Unix socket's backlog. Within this
     machine there seldom is: the second look finds a connection that was under way at the first. Raises OSError."""
     error = sock.connect_ex(address)
-    message = None
-    if error == errno.EINPROGRESS:
+    waited = error == errno.EINPROGRESS
+    if waited:
         error = sock.connect_ex(address)
-        message = f'Connect call failed {address}'
     if error in _CONNECTED:
         return True
     path = address if isinstance(address, (str, bytes)) else None
     if error in _UNDER_WAY or (error == errno.EAGAIN and path is not None):
         return False
-    raise OSError(error, message or os.strerror(error), path)
+    raise OSError(error, f'Connect call failed {address}' if waited else os.strerror(error), path)
 
 
 def _bind_local(

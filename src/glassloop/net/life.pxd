@@ -1,6 +1,7 @@
 cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Runnable, Watcher
+from glassloop.core.turn cimport Turn
 
 cdef int READ
 cdef int WRITE
@@ -29,12 +30,14 @@ cdef class _End(Runnable):
     cdef object _error
 
 cdef class Connection(Watcher):
-    cdef readonly object _sock
+    cdef object _owned
+    cdef bint _alive
     cdef readonly object _protocol
     cdef object _context
     cdef readonly object _server
     cdef object _extra
-    cdef object _peername
+    cdef object _peer
+    cdef object _name
     cdef object _out
     cdef Py_ssize_t _out_size
     cdef Py_ssize_t _high
@@ -49,7 +52,7 @@ cdef class Connection(Watcher):
     cdef object __weakref__
 
     @cython.final
-    @cython.locals(start=_Start)
+    @cython.locals(start=_Start, core=Turn)
     cdef int _begin(self, LoopBase loop, object sock, object protocol, object waiter, object extra, object server) except -1
     @cython.final
     cdef int _start(self, LoopBase core, object made, object waiter) except -1
@@ -61,14 +64,16 @@ cdef class Connection(Watcher):
     @cython.locals(wanted=int)
     cdef int _watch(self) except -1
     @cython.final
-    @cython.locals(core=LoopBase, end=_End)
+    @cython.locals(core=Turn, end=_End)
     cdef int _lose(self, int event, object error) except -1
     @cython.final
     cdef int _callback_failed(self, object error, object callback) except -1
     @cython.final
     cdef int _failed(self, object error, str message) except -1
     @cython.final
-    cdef object _sockname(self)
+    cdef object _socket(self)
+    @cython.final
+    cdef int _close_socket(self) except -1
     cdef int _drop(self) except -1
     cdef int _flush(self) except -1
     @cython.final

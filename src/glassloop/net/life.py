@@ -34,6 +34,8 @@ descriptor.
 Not here: reading and writing (transport.py).
 """
 import asyncio
+import os
+import socket
 import warnings
 from asyncio import trsock
 from asyncio.log import logger
@@ -89,22 +91,22 @@ class _End(Runnable):
 class Connection(Watcher):
     """A transport's life: beginning, end, errors, the protocol, flow control, extra information. A subclass moves the bytes.
 
-    `_out`, `_out_size`: what waits to be sent. `_paused`: pause_reading(). `_ended`: the peer's end was received.
+    `_alive`: it owns its descriptor, in `_owned` if that is a socket object. `_out`, `_out_size`: what waits to be sent. `_paused`: pause_reading(). `_ended`: the peer's end was received.
     `_dropped`: the end came before all was sent.
     """
 
-    __slots__ = ('_sock', '_protocol', '_context', '_server', '_extra', '_peername', '_out', '_out_size', '_high', '_low',
-                 '_state', '_conn_lost', '_paused', '_ended', '_blocked', '_protocol_paused', '_dropped', '__weakref__')
+    __slots__ = ('_owned', '_alive', '_protocol', '_context', '_server', '_extra', '_peer', '_name', '_out', '_out_size',
+                 '_high', '_low', '_state', '_conn_lost', '_paused', '_ended', '_blocked', '_protocol_paused', '_dropped', '__weakref__')
 
     def _begin(self, loop, sock, protocol, waiter, extra, server):
-        """Own the socket from now on; call connection_made() in the next turn. Nothing was done if it raises."""
-        self._sock = None
+        """Own the socket (or a bare descriptor, an int) from now on; call connection_made() in the next turn. If it raises
+        the caller still owns it."""
         made = protocol.connection_made
-        if loop.is_closed():
+        core = loop
+        if core._closed:
             raise RuntimeError('Event loop is closed')
-        self._core = loop
-        self._poller = loop._poller
-        self._fd = sock.fileno()
+        self._core = core
+        self._poller = core._poller
         self._interest = 0
         self._arrived = 0
         self._queued = False
@@ -124,14 +126,15 @@ class Connection(Watcher):
         self._protocol_paused = False
         self._dropped = False
         self._protocol = protocol
-        self._peername = None
-        if extra is None or 'peername' not in extra:
-            # asked for now: after a reset it can't be had any more
-            try:
-                self._peername = sock.getpeername()
-            except OSError:
-                self._peername = None
-        self._sock = sock
+        self._name = None
+        if type(sock) is int:
+            self._fd = sock
+        else:
+            self._fd = sock.fileno()
+            self._owned = sock
+        # asked for now: after a reset it can't be had any more
+        self._peer = _leaf.address(self._fd, True)
+        self._alive = True
         if server is not None:
             server._attach(self)
         loop._transports[self._fd] = self
@@ -139,13 +142,28 @@ class Connection(Watcher):
         start._connection = self
         start._made = made
         start._waiter = waiter
-        return self._core._push(start)
+        return core._push(start)
+
+    def _socket(self):
+        """The socket; made on the bare descriptor when somebody asks for it."""
+        if self._owned is None and self._alive:
+            self._owned = socket.socket(fileno=self._fd)
+            self._owned.setblocking(False)
+        return self._owned
+
+    def _close_socket(self):
+        self._alive = False
+        if self._owned is not None:
+            self._owned.close()
+        else:
+            os.close(self._fd)
+        return 0
 
     def __del__(self):
-        if self._sock is None or self._state == CLOSED:
+        if not self._alive:
             return
         warnings.warn(f'unclosed transport {self!r}', ResourceWarning, source=self)
-        self._sock.close()
+        self._close_socket()
         if self._server is not None:
             self._server._detach(self)
 
@@ -158,6 +176,10 @@ class Connection(Watcher):
     @property
     def _loop(self):
         return self._core
+
+    @property
+    def _sock(self):
+        return self._socket()
 
     @property
     def _closing(self):
@@ -218,7 +240,7 @@ class Connection(Watcher):
         self._blocked = False
         self._want(0)
         core = self._core
-        if core.is_closed():
+        if core._closed:
             raise RuntimeError('Event loop is closed')
         end = _End.__new__(_End)
         end._connection = self
@@ -248,16 +270,12 @@ class Connection(Watcher):
     def _free(self):
         """Close the descriptor, and let go of what is not needed any more."""
         core = self._core
-        extra = self._extra
-        if extra is None:
-            extra = self._extra = {}
-        if 'sockname' not in extra:
-            extra['sockname'] = self._sockname()
+        self._name = _leaf.address(self._fd, False)
         transports = core._transports
         if transports.get(self._fd) is self:
             del transports[self._fd]
         try:
-            self._sock.close()
+            self._close_socket()
         except OSError as e:
             if core._debug:
                 logger.debug('%r: %s on close', self, e)
@@ -327,21 +345,15 @@ class Connection(Watcher):
         if extra is not None and name in extra:
             return extra[name]
         if name == 'peername':
-            return self._peername
+            return _leaf.as_address(self._peer)
         if name == 'sockname':
-            return self._sockname()
+            return _leaf.as_address(_leaf.address(self._fd, False) if self._alive else self._name)
         if name == 'socket':
             if extra is None:
                 extra = self._extra = {}
-            extra['socket'] = wrapped = trsock.TransportSocket(self._sock)
+            extra['socket'] = wrapped = trsock.TransportSocket(self._socket() or _closed_socket())
             return wrapped
         return default
-
-    def _sockname(self):
-        try:
-            return self._sock.getsockname()
-        except OSError:
-            return None
 
     # ---- flow control of reading ----
 
@@ -428,3 +440,9 @@ class Connection(Watcher):
             'protocol': self._protocol,
         })
         return 0
+
+
+def _closed_socket():
+    sock = socket.socket()
+    sock.close()
+    return sock

@@ -28,6 +28,12 @@ IDLE_SECONDS = 10.0
 
 AddrInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 
+_IPV4 = socket.AF_INET
+_IPV6 = socket.AF_INET6
+_STREAM = socket.SOCK_STREAM
+_DATAGRAM = socket.SOCK_DGRAM
+_TCP = socket.IPPROTO_TCP
+_UDP = socket.IPPROTO_UDP
 _NUMERIC_NAME = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 
@@ -57,7 +63,13 @@ class Resolver:
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """What socket.getnameinfo() returns. Raises what it raises, and RuntimeError if the loop is closed."""
         self._pool.check_open()
-        if flags & _NUMERIC_NAME == _NUMERIC_NAME:
+        if flags & _IPV4 = socket.AF_INET
+_IPV6 = socket.AF_INET6
+_STREAM = socket.SOCK_STREAM
+_DATAGRAM = socket.SOCK_DGRAM
+_TCP = socket.IPPROTO_TCP
+_UDP = socket.IPPROTO_UDP
+_NUMERIC_NAME == _NUMERIC_NAME:
             return socket.getnameinfo(sockaddr, flags)
         return await self._on_thread(socket.getnameinfo, (sockaddr, flags))
 
@@ -226,12 +238,12 @@ def literal(
 ) -> AddrInfo | None:
     """The one entry of getaddrinfo() for a host that is an IPv4 or IPv6 address, with or without a zone ('fe80::1%eth0'),
     for TCP or UDP; None if it has to be looked up."""
-    if proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+    if proto and proto != _TCP and proto != _UDP:
         return None
-    if type == socket.SOCK_STREAM:
-        proto = socket.IPPROTO_TCP
-    elif type == socket.SOCK_DGRAM:
-        proto = socket.IPPROTO_UDP
+    if type == _STREAM:
+        proto = _TCP
+    elif type == _DATAGRAM:
+        proto = _UDP
     else:
         return None
     if port is None or (isinstance(port, (str, bytes)) and not port):
@@ -245,29 +257,24 @@ def literal(
         host = host.decode('idna')
     if not isinstance(host, str):
         return None
-    if '%' in host:
-        return _zoned(host, port, family, type, proto, flowinfo)
-    if family in (socket.AF_UNSPEC, socket.AF_INET) and _is_address(socket.AF_INET, host):
-        return socket.AF_INET, type, proto, '', (host, port)
-    if family in (socket.AF_UNSPEC, socket.AF_INET6) and _is_address(socket.AF_INET6, host):
-        return socket.AF_INET6, type, proto, '', (host, port, flowinfo, scope_id)
-    return None
-
-
-def _is_address(family: int, host: str) -> bool:
     try:
-        socket.inet_pton(family, host)
+        if ':' not in host:
+            if family and family != _IPV4:
+                return None
+            socket.inet_pton(_IPV4, host)
+            return _IPV4, type, proto, '', (host, port)
+        if family and family != _IPV6:
+            return None
+        if '%' in host:
+            return _zoned(host, port, type, proto, flowinfo)
+        socket.inet_pton(_IPV6, host)
+        return _IPV6, type, proto, '', (host, port, flowinfo, scope_id)
     except OSError:
-        return False
-    return True
+        return None  # a name
 
 
-def _zoned(host: str, port: int, family: int, type: int, proto: int, flowinfo: int) -> AddrInfo | None:
-    if family not in (socket.AF_UNSPEC, socket.AF_INET6):
-        return None
-    try:
-        infos = socket.getaddrinfo(host, port, socket.AF_INET6, type, proto, socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return None  # no such interface, or no address: the resolver says so
+def _zoned(host: str, port: int, type: int, proto: int, flowinfo: int) -> AddrInfo | None:
+    """The zone's number is the scope: the system knows it. Raises OSError if there is no such interface."""
+    infos = socket.getaddrinfo(host, port, _IPV6, type, proto, socket.AI_NUMERICHOST)
     address, port, _, scope_id = infos[0][4]  # type: ignore[misc]
-    return socket.AF_INET6, type, proto, '', (address, port, flowinfo, scope_id)
+    return _IPV6, type, proto, '', (address, port, flowinfo, scope_id)

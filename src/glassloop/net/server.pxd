@@ -9,12 +9,8 @@ cdef class Acceptor(Watcher):
     cdef object _server
     cdef object _factory
     cdef object _context
-    cdef object _made
     cdef object _retry
     cdef int _room
-    cdef int _family
-    cdef int _type
-    cdef int _proto
 
     @cython.locals(left=int, fd=int)
     cdef int _run(self, LoopBase core) except -1

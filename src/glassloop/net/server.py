@@ -42,15 +42,11 @@ _OF_THE_CONNECTION = frozenset(
 )
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-# the descriptor that accept() gives is non-blocking already; with this flag the socket object knows it
-_NON_BLOCKING = getattr(_socket, 'SOCK_NONBLOCK', 0)
-
 
 class Acceptor(Watcher):
     """Accepts connections of one listening socket. Called with a descriptor, it makes that connection's transport."""
 
-    __slots__ = ('_context', '_factory', '_family', '_loop', '_made', '_proto', '_retry', '_room', '_server', '_sock',
-                 '_type')
+    __slots__ = ('_context', '_factory', '_loop', '_retry', '_room', '_server', '_sock')
 
     def __init__(self, loop, sock, protocol_factory, server, backlog):
         self._core = loop
@@ -65,10 +61,6 @@ class Acceptor(Watcher):
         self._server = server
         self._room = min(max(backlog, 1), BATCH)
         self._context = _leaf.copy_context()
-        self._family = int(sock.family)
-        self._type = int(sock.type) | _NON_BLOCKING
-        self._proto = sock.proto
-        self._made = _socket.socket
         self._retry = None
 
     def start(self):
@@ -111,15 +103,10 @@ class Acceptor(Watcher):
         """Make the transport of an accepted connection; called in the context that will be the connection's."""
         protocol = None
         try:
-            sock = self._made(self._family, self._type, self._proto, fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        try:
             protocol = self._factory()
-            transport = _transport.make_transport(self._loop, sock, protocol, None, None, self._server)
+            transport = _transport.make_transport(self._loop, fd, protocol, None, None, self._server)
         except BaseException as e:
-            sock.close()
+            os.close(fd)
             if isinstance(e, (KeyboardInterrupt, SystemExit)):
                 raise
             context = {'message': 'Error on transport creation for incoming connection', 'exception': e}

@@ -15,8 +15,6 @@ cdef Py_ssize_t JOINED
 cdef Py_ssize_t SMALL_READ
 cdef Py_ssize_t LARGE_READ
 cdef object BufferedProtocol
-cdef object _family
-cdef tuple _INTERNET
 cdef object _CORK
 
 cdef class Sink:

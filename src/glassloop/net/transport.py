@@ -15,7 +15,6 @@ to one transport at a time; who finds it taken keeps a list. What is queued is i
 
 Not here: making the socket (connect.py), listening (server.py), TLS.
 """
-import _socket
 import asyncio
 from asyncio import constants
 from asyncio.log import logger
@@ -39,8 +38,6 @@ SMALL_READ = 16384
 LARGE_READ = 126 * 1024  # with its header still below 128 KiB
 
 BufferedProtocol = asyncio.BufferedProtocol
-_family = _socket.socket.family.__get__  # an int; the property of socket.socket makes an enum of it
-_INTERNET = (_socket.AF_INET, _socket.AF_INET6)
 
 _CORK = object()  # `_out` when what is queued is in the loop's cork
 
@@ -57,7 +54,7 @@ class Sink:
 class StreamTransport(Connection):
     """A connected stream socket as an asyncio transport. Made by create_connection(), create_server() and the like.
 
-    sock: a connected non-blocking socket, which the transport owns from now on. waiter: a future that gets its result
+    sock: a connected non-blocking socket, or its bare descriptor (int), which the transport owns from now on. waiter: a future that gets its result
     when connection_made() was called and reading has begun. extra: a dict for get_extra_info(). server: told of the
     beginning and the end of the connection.
     """
@@ -74,11 +71,11 @@ class StreamTransport(Connection):
         self._out_at = 0
         self._shut = False
         self._in_cork = False
-        self._sock = None
-        if _family(sock) in _INTERNET:
-            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self._owned = None
+        self._alive = False
+        self._begin(loop, sock, protocol, waiter, extra, server)
         self._set_protocol(protocol)
-        return self._begin(loop, sock, protocol, waiter, extra, server)
+        return _leaf.nodelay(self._fd)
 
     # ---- the protocol ----
 
@@ -412,7 +409,7 @@ class StreamTransport(Connection):
                 self._lose(_life.FLUSHED, None)
             elif self._shut:
                 try:
-                    self._sock.shutdown(_socket.SHUT_WR)
+                    _leaf.shut(self._fd)
                 except OSError as e:
                     self._failed(e, 'Fatal write error on socket transport')
         return 0
@@ -431,7 +428,7 @@ class StreamTransport(Connection):
                 return
         self._shut = True
         if self._out is None:
-            self._sock.shutdown(_socket.SHUT_WR)
+            _leaf.shut(self._fd)
 
 
 def make_transport(loop, sock, protocol, waiter=None, extra=None, server=None):

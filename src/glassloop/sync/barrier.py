@@ -39,7 +39,7 @@ class Barrier(asyncio.Barrier):
         extra = self._state.value
         if not self.broken:
             extra += f', waiters:{self.n_waiting}/{self.parties}'
-        return f'<{object.__repr__(self).strip('<>')} [{extra}]>'
+        return f'<{object.__repr__(self).strip("<>")} [{extra}]>'
 
     async def __aenter__(self) -> int:
         return await self.wait()
