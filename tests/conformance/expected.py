@@ -31,6 +31,13 @@ EXPECTED = (
         "a pending task is held by its loop: it can't be destroyed while it waits",
         modes=WHOLE,
     ),
+    Entry(
+        "test_futures2.OwnTaskTests.test_task_exc_handler_correct_context",
+        "interpreted, our step is a frame of Python, and the traceback keeps it: the task is freed by the next collection",
+        since=(3, 12),
+        modes=WHOLE,
+        builds=("interpreted",),
+    ),
     # what newer Python does, on every version
     Entry(
         "test_futures2.FutureReprTests.test_recursive_repr_*",

@@ -38,6 +38,8 @@ def check_signals():
     return 0
 
 
+# A traceback of the callback may keep these frames: what they hold must not live as long.
+
 def call(context, callback, args):
     try:
         if args is None:
@@ -46,6 +48,8 @@ def call(context, callback, args):
             context.run(callback, *args)
     except BaseException as e:
         return e
+    finally:
+        callback = args = None
     return None
 
 
@@ -54,11 +58,9 @@ def call1(context, callback, arg):
         context.run(callback, arg)
     except BaseException as e:
         return e
+    finally:
+        callback = arg = None
     return None
-
-
-def method1(context, obj, name, arg):
-    return context.run(getattr(obj, name), arg)
 
 
 def step(core, context, coro):

@@ -74,6 +74,8 @@ cdef class StreamReader:
     cpdef readuntil(self, object separator=*)
     @cython.locals(op=StreamReader_readline)
     cpdef readline(self)
+    @cython.locals(op=StreamReader_readline)
+    cdef object _next_line(self)
 
 @cython.final
 cdef class StreamReader_read(Op):

@@ -354,6 +354,9 @@ class StreamReader:
         return self
 
     def __anext__(self):
+        return self._next_line()
+
+    def _next_line(self):
         op = StreamReader_readline.__new__(StreamReader_readline)
         op._reader = self
         op._separator = b'\n'

@@ -63,13 +63,7 @@ class Resolver:
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """What socket.getnameinfo() returns. Raises what it raises, and RuntimeError if the loop is closed."""
         self._pool.check_open()
-        if flags & _IPV4 = socket.AF_INET
-_IPV6 = socket.AF_INET6
-_STREAM = socket.SOCK_STREAM
-_DATAGRAM = socket.SOCK_DGRAM
-_TCP = socket.IPPROTO_TCP
-_UDP = socket.IPPROTO_UDP
-_NUMERIC_NAME == _NUMERIC_NAME:
+        if flags & _NUMERIC_NAME == _NUMERIC_NAME:
             return socket.getnameinfo(sockaddr, flags)
         return await self._on_thread(socket.getnameinfo, (sockaddr, flags))
 

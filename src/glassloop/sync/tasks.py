@@ -20,6 +20,7 @@ from ..core.leaf import LoopBase, Op
 from ..core.task import Task
 from ..core.turn import Turn
 from . import waiting as _waiting
+from .wrapped import awaited
 
 __all__ = ('create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'shield')
 
@@ -76,10 +77,6 @@ def is_of(future, loop):
     return False
 
 
-async def _awaited(awaitable):
-    return await awaitable
-
-
 def to_future(thing, loop, own):
     """ensure_future(thing, loop=loop). `own`: the loop makes its own tasks. loop None: whichever it is."""
     if is_future(thing):
@@ -90,7 +87,7 @@ def to_future(thing, loop, own):
     if not is_coroutine(thing):
         if not inspect.isawaitable(thing):
             raise TypeError('An asyncio.Future, a coroutine or an awaitable is required')
-        coro = _awaited(thing)
+        coro = awaited(thing)
     if own:
         return spawn(loop, coro)
     try:

@@ -54,6 +54,8 @@ cdef class _AsCompleted(Listener):
     @cython.locals(ours=Future)
     cdef int _start(self, object awaitables, object timeout) except -1
     cdef int _done(self, Future future) except -1
+    @cython.locals(ours=Future)
+    cpdef _expire(self)
     @cython.locals(op=As_completed_next)
     cdef object _next(self, bint resolve)
 
