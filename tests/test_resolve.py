@@ -378,13 +378,22 @@ def test_the_zone_of_an_address_is_kept(loop: Any) -> None:
             server.close()
 
     assert loop.run_until_complete(main()) == "::1"
+    assert loop.run_until_complete(dialled(loop, "fe80::1%lo")) == [("fe80::1", 80, 0, LOOPBACK)]
+
+
+async def dialled(loop: Any, host: str) -> list[Any]:
+    """The addresses that a connection to this host connects to."""
     connected = []
 
-    async def sock_connect(sock: socket.socket, address: Any) -> None:
-        connected.append(address)
-        raise OSError("enough")
+    class Watched(socket.socket):
+        def connect(self, address: Any) -> None:
+            connected.append(address)
+            raise OSError("enough")
 
-    loop.sock_connect = sock_connect
-    with pytest.raises(OSError, match="enough"):
-        loop.run_until_complete(loop.create_connection(asyncio.Protocol, "fe80::1%lo", 80))
-    assert connected == [("fe80::1", 80, 0, LOOPBACK)]
+        connect_ex = connect  # type: ignore[assignment]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", Watched)
+        with pytest.raises(OSError, match="enough"):
+            await loop.create_connection(asyncio.Protocol, host, 80)
+    return connected

@@ -47,12 +47,17 @@ class Machine:
         self.queue: asyncio.Queue[str] = asyncio.Queue(1)
         self.event = asyncio.Event()
         self.tasks: list[Any] = []
+        loop.call_soon(self.start_all, program)
+
+    def start_all(self, program: list[Any]) -> None:
         for n, body in enumerate(program):
             self.start(str(n), body)
 
     def note(self, *what: Any) -> None:
         current = asyncio.current_task(self.loop)
-        self.notes.append((*what, current and current.get_name(), var.get()))
+        # a name given to an eager task is not there yet in its first step, before Python 3.13.3
+        name = current and (current.get_name() if current in self.tasks else "new")
+        self.notes.append((*what, name, var.get()))
 
     def start(self, name: str, body: list[Any]) -> None:
         task = self.loop.create_task(self.run(name, body), name=name)
@@ -82,16 +87,16 @@ class Machine:
 
     async def do(self, where: str, what: str, n: int) -> Any:
         future = self.futures[n % FUTURES]
-        task = self.tasks[n % len(self.tasks)]
         me = asyncio.current_task()
         assert me is not None
+        task = self.tasks[n % len(self.tasks)] if self.tasks else me
         match what:
             case "yield":
                 await asyncio.sleep(0)
             case "await future":
                 return await future
             case "await task":
-                if self.tasks.index(task) < self.tasks.index(me):  # no circle: there asyncio overflows its stack
+                if me in self.tasks and self.tasks.index(task) < self.tasks.index(me):  # no circle: there asyncio overflows its stack
                     return await task
             case "shield":
                 return await asyncio.shield(future)
@@ -184,7 +189,7 @@ class Machine:
                 future.set_result("end")
         for _ in range(TURNS):
             self.turn()
-        while left := [task for task in self.tasks if not task.done()]:
+        while left := sorted(asyncio.all_tasks(self.loop), key=lambda task: task.get_name()):
             for task in left:
                 task.cancel("the end")
             for _ in range(TURNS):
@@ -209,8 +214,10 @@ def describe(future: Any) -> tuple[Any, ...]:
     return ("result", future.result()) if error is None else ("error", type(error).__name__, repr(error.args))
 
 
-def play(make_loop: Any, program: list[Any]) -> list[tuple[Any, ...]]:
+def play(make_loop: Any, program: list[Any], eager: bool) -> list[tuple[Any, ...]]:
     loop = make_loop()
+    if eager:
+        loop.set_task_factory(asyncio.eager_task_factory)
     reports: list[tuple[Any, ...]] = []
 
     def report(loop: Any, context: dict[str, Any]) -> None:
@@ -226,9 +233,14 @@ def play(make_loop: Any, program: list[Any]) -> list[tuple[Any, ...]]:
     return notes + reports
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs)
 def test_random_programs(aio, program):
-    expected = play(asyncio.SelectorEventLoop, program)
-    got = play(aio.new_event_loop, program)
-    assert got == expected
+    assert play(aio.new_event_loop, program, eager=False) == play(asyncio.SelectorEventLoop, program, eager=False)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(programs)
+def test_random_programs_of_eager_tasks(aio, program):
+    assert play(aio.new_event_loop, program, eager=True) == play(asyncio.SelectorEventLoop, program, eager=True)

@@ -9,6 +9,7 @@ import contextvars
 import gc
 import io
 import sys
+import textwrap
 import types
 import weakref
 
@@ -475,6 +476,39 @@ class TestCancelling:
         assert tasks[0].cancel("why")
         loop.run_until_complete(asyncio.wait(tasks))
         assert all(task.cancelled() for task in tasks)
+
+    @pytest.mark.extra("asyncio dies of some")
+    @pytest.mark.parametrize("by", ["gather", "subclass", "stock task"])
+    def test_never_overflows_the_stack_where_a_circle_is_not_seen(self, aio, python, by):
+        program = f"""
+            import asyncio, glassloop as aio, os, sys
+
+            class Mine(aio.Task):
+                pass
+
+            async def wait(i):
+                if {by!r} == 'gather' and i == 0:
+                    await aio.gather(tasks[1])
+                else:
+                    await tasks[1 - i]
+
+            async def main():
+                make = dict([('gather', aio.Task), ('subclass', Mine), ('stock task', asyncio.Task)])[{by!r}]
+                tasks.extend(make(wait(i), loop=asyncio.get_running_loop()) for i in range(2))
+                for _ in range(5):
+                    await aio.sleep(0)
+                try:
+                    tasks[1].cancel()
+                except RecursionError:
+                    print('RecursionError')
+                sys.stdout.flush()
+                os._exit(0)
+
+            tasks = []
+            aio.run(main())
+            """
+        done = python("-c", textwrap.dedent(program))
+        assert (done.returncode, done.stdout) in [(0, ""), (0, "RecursionError\n")], done.stderr[-500:]
 
     def test_the_error_is_chained_to_the_place_of_the_await(self, aio, loop):
         async def inner():

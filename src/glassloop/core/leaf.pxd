@@ -48,6 +48,7 @@ cdef inline object step(LoopBase core, object context, object coro):
 cdef inline object throw(LoopBase core, object context, object coro, object exc):
     return gl_throw(context, coro, exc, RETURNED, RAISED, &core.handed)
 
+cdef object cancel(object future, object message)
 cdef int check_signals() except -1
 cdef int recycle(object cls) except -1
 

@@ -34,6 +34,10 @@ def recycle(cls):
     """Nothing to do here."""
 
 
+def cancel(future, message):
+    return future.cancel(msg=message)
+
+
 def check_signals():
     return 0
 
@@ -61,6 +65,10 @@ def call1(context, callback, arg):
     finally:
         callback = arg = None
     return None
+
+
+def method1(context, obj, name, arg):
+    return context.run(getattr(obj, name), arg)
 
 
 def step(core, context, coro):

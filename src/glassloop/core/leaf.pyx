@@ -195,6 +195,21 @@ cdef int recycle(object cls) except -1:
     return gl_recycle(cls)
 
 
+cdef extern from "Python.h":
+    int Py_EnterRecursiveCall(const char *) except -1
+    void Py_LeaveRecursiveCall()
+
+
+cdef object cancel(object future, object message):
+    """future.cancel(msg=message). What is cancelled may cancel further: endlessly, where tasks wait for one another in a
+    circle; RecursionError then."""
+    Py_EnterRecursiveCall(b' while cancelling a task')
+    try:
+        return future.cancel(msg=message)
+    finally:
+        Py_LeaveRecursiveCall()
+
+
 cdef int check_signals() except -1:
     return PyErr_CheckSignals()
 

@@ -193,7 +193,7 @@ class Task(Future):
                             steps = 0
                             stretch += stretch
                         continue
-                if waits.cancel(msg=message):
+                if _leaf.cancel(waits, message):
                     return True
             # either not waiting, or what it waits for can't be cancelled any more: at the next step then
             task._must = True

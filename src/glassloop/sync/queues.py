@@ -373,23 +373,23 @@ class PriorityQueue(Queue, asyncio.PriorityQueue):  # type: ignore[misc]
     """A Queue that gives the least item first. Items must be comparable, such as (priority, data)."""
 
     def _init(self, maxsize: float) -> None:
-        self._items = []
+        self._queue = []
 
     def _put(self, item: Any) -> None:
-        _heappush(self._items, item)
+        _heappush(self._queue, item)
 
     def _get(self) -> Any:
-        return _heappop(self._items)
+        return _heappop(self._queue)
 
 
 class LifoQueue(Queue, asyncio.LifoQueue):  # type: ignore[misc]
     """A Queue that gives the item put last first."""
 
     def _init(self, maxsize: float) -> None:
-        self._items = []
+        self._queue = []
 
     def _put(self, item: Any) -> None:
-        self._items.append(item)
+        self._queue.append(item)
 
     def _get(self) -> Any:
-        return self._items.pop()
+        return self._queue.pop()
