@@ -507,7 +507,7 @@ def test_a_descriptor_is_free_for_others_once_its_transport_is_closed(run: Any) 
             # both ends are closed, so that the next two descriptors are the same
             ends = socket.socketpair()
             with ends[0], ends[1]:
-                watched, writer = sorted(ends, key=lambda end: end.fileno() != fd)  # noqa: B023
+                watched, writer = sorted(ends, key=lambda end: end.fileno() != fd)
                 assert watched.fileno() == fd
                 watched.setblocking(False)
                 seen = loop.create_future()

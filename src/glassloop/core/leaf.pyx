@@ -195,15 +195,18 @@ cdef int recycle(object cls) except -1:
     return gl_recycle(cls)
 
 
-cdef extern from "Python.h":
-    int Py_EnterRecursiveCall(const char *) except -1
+cdef extern from *:
+    """
+    static int gl_go_deeper(void) { return Py_EnterRecursiveCall(" while cancelling a task") ? -1 : 0; }
+    """
+    int gl_go_deeper() except -1
     void Py_LeaveRecursiveCall()
 
 
 cdef object cancel(object future, object message):
     """future.cancel(msg=message). What is cancelled may cancel further: endlessly, where tasks wait for one another in a
     circle; RecursionError then."""
-    Py_EnterRecursiveCall(b' while cancelling a task')
+    gl_go_deeper()
     try:
         return future.cancel(msg=message)
     finally:

@@ -253,7 +253,6 @@ async def _dial_staggered(
     try:
         winner = await _race(loop, infos, delay, attempts, begin)
     finally:
-        del begin, failures
         try:
             await _end(attempt for attempt in attempts if attempt is not winner)
         except BaseException:
@@ -311,8 +310,11 @@ async def _end(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
             running = {attempt for attempt in running if not attempt.done()}
     for attempt in attempts:
         _discard(attempt)
-    if cancelled is not None:
-        raise cancelled
+    try:
+        if cancelled is not None:
+            raise cancelled
+    finally:
+        del cancelled
 
 
 def _discard(attempt: asyncio.Task[socket.socket]) -> None:

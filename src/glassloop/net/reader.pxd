@@ -72,10 +72,10 @@ cdef class StreamReader:
     cpdef readexactly(self, Py_ssize_t n)
     @cython.locals(op=StreamReader_readuntil)
     cpdef readuntil(self, object separator=*)
-    @cython.locals(op=StreamReader_readline)
     cpdef readline(self)
+    @cython.final
     @cython.locals(op=StreamReader_readline)
-    cdef object _next_line(self)
+    cdef object _next_line(self, bint stop)
 
 @cython.final
 cdef class StreamReader_read(Op):

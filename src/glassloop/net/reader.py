@@ -341,29 +341,22 @@ class StreamReader:
     def readline(self):
         """Bytes up to and with the next newline; what there is if the stream ends before. Raises ValueError if the line is
         longer than the limit: it is dropped then, or all that is buffered if its end hasn't come. Coroutine."""
-        op = StreamReader_readline.__new__(StreamReader_readline)
-        op._reader = self
-        op._separator = b'\n'
-        op._several = None
-        op._offset = 0
-        op._takes = 0
-        op._stop = False
-        return op
+        return self._next_line(False)
 
     def __aiter__(self):
         return self
 
     def __anext__(self):
-        return self._next_line()
+        return self._next_line(True)
 
-    def _next_line(self):
+    def _next_line(self, stop):
         op = StreamReader_readline.__new__(StreamReader_readline)
         op._reader = self
         op._separator = b'\n'
         op._several = None
         op._offset = 0
         op._takes = 0
-        op._stop = True
+        op._stop = stop
         return op
 
 

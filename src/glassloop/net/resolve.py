@@ -49,11 +49,11 @@ class Resolver:
     ) -> list[AddrInfo]:
         """What socket.getaddrinfo() returns. Raises what it raises (socket.gaierror, UnicodeError, TypeError), and
         RuntimeError if the loop is closed."""
-        self._pool.check_open()
+        self._check_open()
         if _needs_no_lookup(host, port, flags):
             numeric = flags if host is None else flags | socket.AI_NUMERICHOST
             try:
-                return socket.getaddrinfo(host, port, family, type, proto, numeric)
+                return socket.getaddrinfo(host, port, family, type, proto, numeric)  # type: ignore[return-value]
             except socket.gaierror:
                 if numeric == flags:
                     raise
@@ -62,10 +62,14 @@ class Resolver:
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """What socket.getnameinfo() returns. Raises what it raises, and RuntimeError if the loop is closed."""
-        self._pool.check_open()
+        self._check_open()
         if flags & _NUMERIC_NAME == _NUMERIC_NAME:
             return socket.getnameinfo(sockaddr, flags)
         return await self._on_thread(socket.getnameinfo, (sockaddr, flags))
+
+    def _check_open(self) -> None:
+        if self._loop.is_closed():
+            raise RuntimeError('Event loop is closed')
 
     async def _on_thread(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         job = _Job(self._loop, call, args)
@@ -147,10 +151,6 @@ class _Pool:
         self._looking_up: set[threading.Thread] = set()
         self._made = 0
         self._closed = False
-
-    def check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError('Event loop is closed')
 
     def submit(self, job: _Job) -> None:
         with self._changed:

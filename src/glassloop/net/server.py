@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket as _socket
 from asyncio.log import logger
 from asyncio.trsock import TransportSocket
 

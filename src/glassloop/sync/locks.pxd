@@ -1,7 +1,7 @@
 cimport cython
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
-from glassloop.sync.waiting cimport Bound, Ring
+from glassloop.sync.waiting cimport Bound, Line
 
 cdef object CancelledError
 cdef object _THE_LOCK
@@ -9,10 +9,10 @@ cdef object _THE_SEMAPHORE
 cdef object _THE_BOUNDED
 cdef object _THE_CONDITION
 
-cdef str _describe(object primitive, str state, Ring line)
+cdef str _describe(object primitive, str state, Line line)
 
 @cython.locals(i=Py_ssize_t)
-cdef bint _all_cancelled(Ring line) except -1
+cdef bint _all_cancelled(Line line) except -1
 
 
 @cython.final
@@ -22,7 +22,7 @@ cdef class Lock_acquire(Op):
 
 cdef class _Lock(Bound):
     cdef public bint _locked
-    cdef Ring _line
+    cdef Line _line
 
     @cython.final
     @cython.locals(op=Lock_acquire)
@@ -44,7 +44,7 @@ cdef class Event_wait(Op):
 
 cdef class _Event(Bound):
     cdef public bint _value
-    cdef Ring _line
+    cdef Line _line
 
 @cython.locals(op=Event_wait)
 cdef object _event_wait(_Event event)
@@ -57,7 +57,7 @@ cdef class Semaphore_acquire(Op):
 
 cdef class _Semaphore(Bound):
     cdef public object _value
-    cdef Ring _line
+    cdef Line _line
 
     @cython.final
     @cython.locals(op=Semaphore_acquire)
@@ -66,7 +66,7 @@ cdef class _Semaphore(Bound):
     @cython.final
     cdef bint _is_free(self) except -1
     @cython.final
-    @cython.locals(line=Ring, i=Py_ssize_t)
+    @cython.locals(line=Line, i=Py_ssize_t)
     cdef bint _wake_one(self) except -1
     @cython.final
     cdef int _wake_many(self) except -1
@@ -89,7 +89,7 @@ cdef class Condition_wait(Op):
 cdef class _Condition(Bound):
     cdef public object _lock
     cdef bint _own
-    cdef Ring _line
+    cdef Line _line
     cdef public object locked
     cdef public object acquire
     cdef public object release

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..core.leaf import Op
-from .waiting import Bound, Ring
+from .waiting import Bound, Line
 from . import waiting as _waiting
 
 __all__ = ('BoundedSemaphore', 'Condition', 'Event', 'Lock', 'Semaphore')
@@ -57,6 +57,7 @@ class Lock_acquire(Op):
         if lock._is_free():
             lock._locked = True
             self._value = None if self._entering else True
+            self._lock = None
             return None
         return lock._stand_in_line()
 
@@ -66,6 +67,7 @@ class Lock_acquire(Op):
         if exc is None:
             lock._locked = True
             self._value = None if self._entering else True
+            self._lock = None
             return None
         if not lock._locked:
             lock._wake_first()
@@ -77,13 +79,13 @@ class _Lock(Bound):
     def __init__(self) -> None:
         self._loop = None
         self._locked = False
-        self._line = Ring()
+        self._line = Line()
 
     def __repr__(self) -> str:
         return _describe(self, 'locked' if self._locked else 'unlocked', self._line)
 
     @property
-    def _waiters(self) -> Ring:
+    def _waiters(self) -> Line:
         return self._line
 
     def locked(self) -> bool:
@@ -158,6 +160,7 @@ class Event_wait(Op):
         event = self._event
         if event._value:
             self._value = True
+            self._event = None
             return None
         future = event._new_waiter()
         event._line._add(future)
@@ -165,6 +168,7 @@ class Event_wait(Op):
 
     def _wake(self, exc):
         self._event._line._drop(self._future)
+        self._event = None
         if exc is not None:
             raise exc
         self._value = True
@@ -176,13 +180,13 @@ class _Event(Bound):
     def __init__(self) -> None:
         self._loop = None
         self._value = False
-        self._line = Ring()
+        self._line = Line()
 
     def __repr__(self) -> str:
         return _describe(self, 'set' if self._value else 'unset', self._line)
 
     @property
-    def _waiters(self) -> Ring:
+    def _waiters(self) -> Line:
         return self._line
 
     def is_set(self) -> bool:
@@ -225,6 +229,7 @@ class Semaphore_acquire(Op):
         if semaphore._is_free():
             semaphore._value -= 1
             self._value = None if self._entering else True
+            self._semaphore = None
             return None
         future = semaphore._new_waiter()
         semaphore._line._add(future)
@@ -242,6 +247,7 @@ class Semaphore_acquire(Op):
         if exc is not None:
             raise exc
         self._value = None if self._entering else True
+        self._semaphore = None
         return None
 
 
@@ -252,13 +258,13 @@ class _Semaphore(Bound):
             raise ValueError('Semaphore initial value must be >= 0')
         self._loop = None
         self._value = value
-        self._line = Ring()
+        self._line = Line()
 
     def __repr__(self) -> str:
         return _describe(self, 'locked' if self.locked() else f'unlocked, value:{self._value}', self._line)
 
     @property
-    def _waiters(self) -> Ring:
+    def _waiters(self) -> Line:
         return self._line
 
     def locked(self) -> bool:
@@ -471,7 +477,7 @@ class _Condition(Bound):
         self._loop = None
         self._lock = Lock() if lock is None else lock
         self._own = type(self._lock) is _THE_LOCK
-        self._line = Ring()
+        self._line = Line()
         # as they are now: what the lock's class offers
         self.locked = self._lock.locked
         self.acquire = self._lock.acquire
@@ -481,7 +487,7 @@ class _Condition(Bound):
         return _describe(self, 'locked' if self.locked() else 'unlocked', self._line)
 
     @property
-    def _waiters(self) -> Ring:
+    def _waiters(self) -> Line:
         return self._line
 
     def wait(self) -> Coroutine[Any, Any, bool]:

@@ -2,7 +2,7 @@ cimport cython
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.locks cimport Event_wait, _Event
-from glassloop.sync.waiting cimport Bound, Ring
+from glassloop.sync.waiting cimport Bound, Line
 
 cdef object _heappush
 cdef object _heappop
@@ -15,17 +15,17 @@ cdef int _kind_of(object cls, object items) except -1
 
 cdef class Queue_get(Op):
     cdef _Queue _queue
-    @cython.locals(queue=_Queue)
+    @cython.locals(queue=_Queue, line=Line)
     cdef object _begin(self)
-    @cython.locals(queue=_Queue)
+    @cython.locals(queue=_Queue, line=Line)
     cdef object _wake(self, object exc)
 
 cdef class Queue_put(Op):
     cdef _Queue _queue
     cdef object _item
-    @cython.locals(queue=_Queue)
+    @cython.locals(queue=_Queue, line=Line)
     cdef object _begin(self)
-    @cython.locals(queue=_Queue)
+    @cython.locals(queue=_Queue, line=Line)
     cdef object _wake(self, object exc)
 
 @cython.final
@@ -35,11 +35,11 @@ cdef class Queue_join(Event_wait):
 cdef class _Queue(Bound):
     cdef int _kind
     cdef object _items
-    cdef Ring _ring
+    cdef Line _line
     cdef object _most
     cdef Py_ssize_t _limit
-    cdef readonly Ring _getters
-    cdef readonly Ring _putters
+    cdef readonly Line _getters
+    cdef readonly Line _putters
     cdef public Py_ssize_t _unfinished_tasks
     cdef public bint _is_shutdown
     cdef readonly _Event _finished
@@ -57,7 +57,9 @@ cdef class _Queue(Bound):
     @cython.locals(items=list)
     cdef object _give(self, object item)
     @cython.final
-    cdef int _wake(self, Ring waiters) except -1
+    cdef int _added(self) except -1
+    @cython.final
+    cdef int _wake(self, Line waiters) except -1
 
 @cython.locals(op=Queue_get)
 cdef object _getting(_Queue queue)

@@ -4,6 +4,8 @@ put() and get() are Ops: done at once when there is room or an item, else they s
 takes no item with it: it looks again when its task runs, and if another was faster it stands in line anew, as in
 asyncio. Whoever is cancelled after being woken wakes the next, so that no item is left lying.
 
+An operation that has ended holds nothing: neither queue nor item.
+
 The kind of a queue says how its items are kept. The three classes themselves, and subclasses that leave the methods in
 `_REPLACEABLE` alone, never call back into Python. Any other subclass is OTHER: there every step goes through its methods,
 as it would in asyncio.
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.leaf import Op
 from .locks import Event, Event_wait, _Event
-from .waiting import Bound, Ring
+from .waiting import Bound, Line
 from . import waiting as _waiting
 
 __all__ = ('LifoQueue', 'PriorityQueue', 'Queue', 'QueueEmpty', 'QueueFull', 'QueueShutDown')
@@ -50,7 +52,7 @@ def _kind_of(cls, items):
     elif issubclass(cls, LifoQueue):
         base, kind, kept_in = LifoQueue, LAST_OUT, list
     else:
-        base, kind, kept_in = Queue, FIRST_OUT, Ring
+        base, kind, kept_in = Queue, FIRST_OUT, Line
     if type(items) is not kept_in:
         return OTHER
     if cls is not base:
@@ -65,6 +67,13 @@ class Queue_get(Op):
 
     def _begin(self):
         queue = self._queue
+        line = queue._line
+        if line is not None and line._n:
+            self._value = line._shift()
+            self._queue = None
+            if queue._putters._n:
+                queue._putters._wake_next()
+            return None
         if queue._is_empty():
             if queue._is_shutdown:
                 raise QueueShutDown
@@ -72,6 +81,7 @@ class Queue_get(Op):
             queue._getters._add(future)
             return future
         self._value = queue._take()
+        self._queue = None
         return None
 
     def _wake(self, exc):
@@ -90,6 +100,12 @@ class Queue_put(Op):
 
     def _begin(self):
         queue = self._queue
+        line = queue._line
+        if line is not None and not queue._is_shutdown and (queue._limit == 0 or line._n < queue._limit):
+            line._add(self._item)
+            self._queue = self._item = None
+            queue._added()
+            return None
         if queue._is_full():
             if queue._is_shutdown:
                 raise QueueShutDown
@@ -97,6 +113,7 @@ class Queue_put(Op):
             queue._putters._add(future)
             return future
         self._value = queue._give(self._item)
+        self._queue = self._item = None
         return None
 
     def _wake(self, exc):
@@ -128,10 +145,10 @@ class _Queue(Bound):
     def __init__(self, maxsize: float = 0) -> None:
         self._loop = None
         self._kind = OTHER
-        self._items = self._ring = None
+        self._items = self._line = None
         self._maxsize = maxsize
-        self._getters = Ring()
-        self._putters = Ring()
+        self._getters = Line()
+        self._putters = Line()
         self._unfinished_tasks = 0
         self._is_shutdown = False
         self._finished = Event()
@@ -142,7 +159,7 @@ class _Queue(Bound):
     # ---- what a subclass may replace ----
 
     def _init(self, maxsize: float) -> None:
-        self._items = Ring()
+        self._items = Line()
 
     def _get(self) -> Any:
         return self._items.popleft()
@@ -159,7 +176,7 @@ class _Queue(Bound):
 
     @property
     def _queue(self) -> Any:
-        """The items: a Ring, a list, or what a subclass put here."""
+        """The items: a Line, a list, or what a subclass put here."""
         return self._items
 
     @_queue.setter
@@ -179,27 +196,27 @@ class _Queue(Bound):
 
     def _set_kind(self):
         self._kind = _kind_of(type(self), self._items)
-        self._ring = self._items if self._kind == FIRST_OUT else None
+        self._line = self._items if self._kind == FIRST_OUT else None
         return 0
 
     def _is_empty(self):
-        if self._ring is not None:
-            return self._ring._n == 0
+        if self._line is not None:
+            return self._line._n == 0
         if self._kind == OTHER:
             return bool(self.empty())
         return not self._items
 
     def _is_full(self):
-        if self._ring is not None:
-            return 0 < self._limit <= self._ring._n
+        if self._line is not None:
+            return 0 < self._limit <= self._line._n
         if self._kind == OTHER:
             return bool(self.full())
         return 0 < self._limit <= len(self._items)
 
     def _take(self):
         """The next item; there is one."""
-        if self._ring is not None:
-            item = self._ring._shift()
+        if self._line is not None:
+            item = self._line._shift()
         elif self._kind == OTHER:
             return self.get_nowait()
         elif self._kind == LAST_OUT:
@@ -217,18 +234,22 @@ class _Queue(Bound):
             return self.put_nowait(item)
         if self._is_shutdown:
             raise QueueShutDown
-        if self._ring is not None:
-            self._ring._add(item)
+        if self._line is not None:
+            self._line._add(item)
         elif self._kind == LAST_OUT:
             items = self._items
             items.append(item)
         else:
             _heappush(self._items, item)
+        self._added()
+        return None
+
+    def _added(self):
         self._unfinished_tasks += 1
         self._finished._value = False
         if self._getters._n:
             self._getters._wake_next()
-        return None
+        return 0
 
     def _wake(self, waiters):
         if self._kind == OTHER:

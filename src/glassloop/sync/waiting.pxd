@@ -6,8 +6,6 @@ from glassloop.core.turn cimport Turn
 
 cdef int PENDING
 cdef int FINISHED
-cdef int SMALLEST
-cdef int LARGE
 cdef object _running_loop
 cdef bint _knows
 cdef object _type
@@ -24,26 +22,21 @@ cdef bint wake(object future) except -1
 cdef bint was_woken(object future) except -1
 
 @cython.final
-cdef class Ring:
-    cdef object _one
-    cdef list _items
-    cdef Py_ssize_t _head
+cdef class Line:
     cdef Py_ssize_t _n
+    cdef object _one
+    cdef list _next
+    cdef list _last
 
     cdef int _add(self, object item) except -1
-    @cython.locals(items=list, room=Py_ssize_t, behind=Py_ssize_t)
-    cdef int _add_more(self, object item) except -1
+    @cython.locals(last=list)
     cdef object _shift(self)
-    @cython.locals(items=list, head=Py_ssize_t)
-    cdef int _move_up(self) except -1
-    @cython.locals(items=list)
+    @cython.locals(n=Py_ssize_t)
     cdef object _at(self, Py_ssize_t i)
-    @cython.locals(i=Py_ssize_t)
+    @cython.locals(items=list, i=Py_ssize_t)
     cdef bint _drop(self, object item) except -1
-    @cython.locals(items=list, mask=Py_ssize_t, place=Py_ssize_t, last=Py_ssize_t)
+    @cython.locals(n=Py_ssize_t)
     cdef int _remove_at(self, Py_ssize_t i) except -1
-    @cython.locals(i=Py_ssize_t)
-    cdef list _behind(self)
     @cython.locals(i=Py_ssize_t)
     cdef list _list(self)
     cdef bint _wake_next(self) except -1

@@ -1,7 +1,7 @@
 """What the primitives wait with: a line of waiters, the loop that they belong to, an awaitable that is done at once, a
 deadline that settles a future.
 
-- `Ring`: first in, first out, for waiters and for a queue's items. It has a deque's face, since programs and
+- `Line`: first in, first out, for waiters and for a queue's items. It has a deque's face, since programs and
   subclasses look into `lock._waiters` or `queue._queue`.
 - `Bound`: a primitive belongs to the loop on which somebody first had to wait for it.
 - A waiter is a future. On a glassloop loop it is made and settled by C calls; on any other loop it is what
@@ -20,8 +20,6 @@ from ..core.leaf import HandleBase, LoopBase
 
 PENDING = 0
 FINISHED = 2
-SMALLEST = 4
-LARGE = 1024
 
 _running_loop = asyncio._get_running_loop
 # Before Python 3.14 a compiled loop tells asyncio which task runs only when asked (see LoopBase.__hash__). As long as
@@ -84,17 +82,17 @@ def was_woken(future):
     return not future.cancelled()
 
 
-class Ring:
-    """First in, first out. The first one has a place of its own, as there is mostly no other; behind it a list whose
-    length is a power of two."""
+class Line:
+    """First in, first out. The first one has a place of its own, as there is mostly no other. Behind it those who are
+    next, in reverse, and those who came after these: both lists change only at their ends."""
 
-    __slots__ = ('_one', '_items', '_head', '_n')
+    __slots__ = ('_n', '_one', '_next', '_last')
 
     def __init__(self, items=()):
-        self._one = None
-        self._items = []
-        self._head = 0
         self._n = 0
+        self._one = None
+        self._next = []
+        self._last = []
         for item in items:
             self._add(item)
 
@@ -103,22 +101,8 @@ class Ring:
     def _add(self, item):
         if self._n == 0:
             self._one = item
-            self._n = 1
-            return 0
-        return self._add_more(item)
-
-    def _add_more(self, item):
-        """Add behind the first one."""
-        items = self._items
-        room = len(items)
-        behind = self._n - 1
-        if behind == room:
-            room = 2 * room if room else SMALLEST
-            items = self._behind()
-            items.extend([None] * (room - behind))
-            self._items = items
-            self._head = 0
-        items[(self._head + behind) & (room - 1)] = item
+        else:
+            self._last.append(item)
         self._n += 1
         return 0
 
@@ -129,25 +113,19 @@ class Ring:
         if self._n == 0:
             self._one = None
         else:
-            self._move_up()
+            if not self._next:
+                self._last.reverse()
+                last = self._next
+                self._next = self._last
+                self._last = last
+            self._one = self._next.pop()
         return item
-
-    def _move_up(self):
-        items = self._items
-        head = self._head
-        self._one = items[head]
-        items[head] = None
-        self._head = (head + 1) & (len(items) - 1)
-        if self._n == 1 and len(items) > LARGE:
-            self._items = []
-            self._head = 0
-        return 0
 
     def _at(self, i):
         if i == 0:
             return self._one
-        items = self._items
-        return items[(self._head + i - 1) & (len(items) - 1)]
+        n = len(self._next)
+        return self._next[n - i] if i <= n else self._last[i - n - 1]
 
     def _drop(self, item):
         """Take this very object out; False if it isn't in line."""
@@ -156,9 +134,17 @@ class Ring:
         if self._one is item:
             self._shift()
             return True
-        for i in range(1, self._n):
-            if self._at(i) is item:
-                self._remove_at(i)
+        items = self._next
+        for i in range(len(items) - 1, -1, -1):
+            if items[i] is item:
+                del items[i]
+                self._n -= 1
+                return True
+        items = self._last
+        for i in range(len(items)):
+            if items[i] is item:
+                del items[i]
+                self._n -= 1
                 return True
         return False
 
@@ -166,19 +152,13 @@ class Ring:
         if i == 0:
             self._shift()
             return 0
-        items = self._items
-        mask = len(items) - 1
-        place = self._head + i - 1
-        last = self._head + self._n - 2
-        while place < last:
-            items[place & mask] = items[(place + 1) & mask]
-            place += 1
-        items[last & mask] = None
+        n = len(self._next)
+        if i <= n:
+            del self._next[n - i]
+        else:
+            del self._last[i - n - 1]
         self._n -= 1
         return 0
-
-    def _behind(self):
-        return [self._at(i) for i in range(1, self._n)]
 
     def _list(self):
         return [self._at(i) for i in range(self._n)]
@@ -202,10 +182,10 @@ class Ring:
         self._add(item)
 
     def appendleft(self, item):
-        items = self._list()
-        self.clear()
-        self._add(item)
-        self.extend(items)
+        if self._n:
+            self._next.append(self._one)
+        self._one = item
+        self._n += 1
 
     def extend(self, items):
         for item in items:
@@ -213,12 +193,12 @@ class Ring:
 
     def popleft(self):
         if self._n == 0:
-            raise IndexError('pop from an empty Ring')
+            raise IndexError('pop from an empty Line')
         return self._shift()
 
     def pop(self):
         if self._n == 0:
-            raise IndexError('pop from an empty Ring')
+            raise IndexError('pop from an empty Line')
         item = self._at(self._n - 1)
         self._remove_at(self._n - 1)
         return item
@@ -228,13 +208,13 @@ class Ring:
             if self._at(i) == item:
                 self._remove_at(i)
                 return
-        raise ValueError('not in the Ring')
+        raise ValueError('not in the Line')
 
     def clear(self):
-        self._one = None
-        self._items = []
-        self._head = 0
         self._n = 0
+        self._one = None
+        self._next = []
+        self._last = []
 
     def index(self, item):
         return self._list().index(item)
@@ -243,7 +223,7 @@ class Ring:
         return self._list().count(item)
 
     def copy(self):
-        return Ring(self._list())
+        return Line(self._list())
 
     def __len__(self):
         return self._n
@@ -273,12 +253,12 @@ class Ring:
         self.extend(items)
 
     def __eq__(self, other):
-        return self._list() == list(other) if isinstance(other, Ring) else NotImplemented
+        return self._list() == list(other) if isinstance(other, Line) else NotImplemented
 
     __hash__ = None
 
     def __repr__(self):
-        return f'Ring({self._list()!r})'
+        return f'Line({self._list()!r})'
 
 
 class Bound:
