@@ -12,21 +12,19 @@ It composes the parts and holds no logic of its own:
 
 What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile raise NotImplementedError.
 """
-from __future__ import annotations
-
 import asyncio
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from .core.lifecycle import Lifecycle
 from .core.turn import Turn
-from .net.table import Transports
-from .work.threads import Executors
 
 if TYPE_CHECKING:
     from .net.resolve import Resolver
     from .net.socks import Sockets
+    from .net.table import Transports
     from .work.signals import Signals
+    from .work.threads import Executors
 
 
 @cache
@@ -35,6 +33,10 @@ def _connections() -> Any:
     from .net import connect
 
     return connect
+
+
+async def _nothing() -> None:
+    """A coroutine with nothing to do."""
 
 
 def _not_yet(what: str) -> NotImplementedError:
@@ -48,26 +50,40 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
     def __init__(self, *, clock: Any = None, poller: Any = None) -> None:
         Turn.__init__(self, clock=clock, poller=poller)
         self._begin_life()
-        # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
-        self._transports = Transports()
-        self._executors = Executors(self)
+        self._executor_shutdown_called = False
 
     # parts that many programs never need are loaded and made when they are asked for
 
     @cached_property
-    def _resolver(self) -> Resolver:
+    def _resolver(self) -> 'Resolver':
         from .net.resolve import Resolver
 
         return Resolver(self)
 
     @cached_property
-    def _sockets(self) -> Sockets:
+    def _sockets(self) -> 'Sockets':
         from .net.socks import Sockets
 
+        self._check_closed()
         return Sockets(self)
 
     @cached_property
-    def _signals(self) -> Signals:
+    def _transports(self) -> 'Transports':
+        # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
+        from .net.table import Transports
+
+        return Transports()
+
+    @cached_property
+    def _executors(self) -> 'Executors':
+        from .work.threads import Executors
+
+        executors = Executors(self)
+        executors._shut = self._executor_shutdown_called
+        return executors
+
+    @cached_property
+    def _signals(self) -> 'Signals':
         from .work.signals import Signals
 
         return Signals(self)
@@ -120,7 +136,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def remove_reader(self, fd):
         """Stop watching fd for reading; True if it was watched."""
-        return self._sockets.remove_reader(fd)
+        return not self._closed and self._sockets.remove_reader(fd)
 
     def add_writer(self, fd, callback, *args):
         """Call callback(*args) whenever fd (int, or an object with fileno()) is writable."""
@@ -129,7 +145,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def remove_writer(self, fd):
         """Stop watching fd for writing; True if it was watched."""
-        return self._sockets.remove_writer(fd)
+        return not self._closed and self._sockets.remove_writer(fd)
 
     def sock_recv(self, sock, nbytes):
         """Receive up to nbytes bytes from a non-blocking socket. Coroutine."""
@@ -176,10 +192,13 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     @property
     def _default_executor(self):
-        return self._executors._default
+        return self._executors._default if '_executors' in self.__dict__ else None
 
     def shutdown_default_executor(self, timeout=None):
         """Wait until the default executor's threads have ended, up to timeout seconds. Coroutine."""
+        self._executor_shutdown_called = True
+        if '_executors' not in self.__dict__:
+            return _nothing()
         return self._executors.shutdown_default_executor(timeout)
 
     # ---- signals ----

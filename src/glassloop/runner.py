@@ -12,8 +12,6 @@ look for a fast loop by themselves, gets ours.
 
 Not here: what a loop does when it starts and ends (core/lifecycle.py), and running a program's file (cli.py).
 """
-from __future__ import annotations
-
 import asyncio
 import functools
 import inspect
