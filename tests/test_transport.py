@@ -203,7 +203,7 @@ def test_reading_paused_within_data_received_stops_there(run: Any) -> None:
             sender = asyncio.ensure_future(send(other, b"x" * total))
             while len(protocol.data) < total:
                 before = len(protocol.events)
-                await protocol.until(lambda: len(protocol.events) > before)  # noqa: B023
+                await protocol.until(lambda: len(protocol.events) > before)
                 assert len(protocol.events) == before + 1
                 await turns()
                 assert len(protocol.events) == before + 1

@@ -13,7 +13,6 @@ from asyncio import format_helpers
 from . import leaf as _leaf
 from .leaf import HandleBase
 
-
 _SHOWS_ARGS_IN_DEBUG = 'debug' in format_helpers._format_callback_source.__code__.co_varnames
 
 

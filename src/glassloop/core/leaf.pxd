@@ -79,6 +79,7 @@ cdef class LoopBase:
     cdef Watcher _corked_last
     cdef char cork_bytes[8192]
     cdef Py_ssize_t _cork_size
+    cdef Py_ssize_t _bulk
     cdef inline int _push(self, object item) except -1:
         return gl_ring_push(&self.ring, item)
     cdef inline Runnable _pop(self):

@@ -124,6 +124,7 @@ class LoopBase:
         self._corked_last = None
         self._cork = bytearray()
         self._cork_size = 0
+        self._bulk = 0
         return self
 
     def _take(self):

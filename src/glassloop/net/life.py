@@ -91,12 +91,13 @@ class _End(Runnable):
 class Connection(Watcher):
     """A transport's life: beginning, end, errors, the protocol, flow control, extra information. A subclass moves the bytes.
 
-    `_alive`: it owns its descriptor, in `_owned` if that is a socket object. `_out`, `_out_size`: what waits to be sent. `_paused`: pause_reading(). `_ended`: the peer's end was received.
-    `_dropped`: the end came before all was sent.
+    `_alive`: it owns its descriptor, in `_owned` if that is a socket object. `_out`, `_out_size`: what waits to be sent.
+    `_paused`: pause_reading(). `_ended`: the peer's end was received. `_dropped`: the end came before all was sent.
     """
 
     __slots__ = ('_owned', '_alive', '_protocol', '_context', '_server', '_extra', '_peer', '_name', '_out', '_out_size',
-                 '_high', '_low', '_state', '_conn_lost', '_paused', '_ended', '_blocked', '_protocol_paused', '_dropped', '__weakref__')
+                 '_high', '_low', '_state', '_conn_lost', '_paused', '_ended', '_blocked', '_protocol_paused', '_dropped',
+                 '__weakref__')
 
     def _begin(self, loop, sock, protocol, waiter, extra, server):
         """Own the socket (or a bare descriptor, an int) from now on; call connection_made() in the next turn. If it raises
@@ -134,15 +135,16 @@ class Connection(Watcher):
             self._owned = sock
         # asked for now: after a reset it can't be had any more
         self._peer = _leaf.address(self._fd, True)
-        self._alive = True
-        if server is not None:
-            server._attach(self)
         loop._transports[self._fd] = self
         start = _Start.__new__(_Start)
         start._connection = self
         start._made = made
         start._waiter = waiter
-        return core._push(start)
+        core._push(start)
+        self._alive = True
+        if server is not None:
+            server._attach(self)
+        return 0
 
     def _socket(self):
         """The socket; made on the bare descriptor when somebody asks for it."""

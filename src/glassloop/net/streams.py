@@ -15,14 +15,10 @@ peer may reset what is being closed anyway.
 """
 import asyncio
 import socket as _socket
-import sys
 import warnings
-from asyncio import format_helpers
 from asyncio.log import logger
-from types import GenericAlias
 
 from ..core import future as _future
-from ..core.future import Future
 from ..core.leaf import LoopBase, Op
 from .reader import DEFAULT_LIMIT
 from .reader import StreamReader as Reader

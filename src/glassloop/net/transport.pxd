@@ -1,6 +1,6 @@
 cimport cython
 from glassloop.core cimport leaf as _leaf
-from glassloop.core.leaf cimport LoopBase
+from glassloop.core.leaf cimport LoopBase, Runnable
 from glassloop.net cimport life as _life
 from glassloop.net.life cimport Connection
 
@@ -14,8 +14,15 @@ cdef Py_ssize_t COPIED
 cdef Py_ssize_t JOINED
 cdef Py_ssize_t SMALL_READ
 cdef Py_ssize_t LARGE_READ
+cdef Py_ssize_t BULK
 cdef object BufferedProtocol
 cdef object _CORK
+
+cdef object _BULK_TAKEN
+
+@cython.final
+cdef class _BulkTaken(Runnable):
+    pass
 
 cdef class Sink:
     cdef bint _direct

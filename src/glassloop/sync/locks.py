@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..core.leaf import Op
-from .waiting import Bound, Line
 from . import waiting as _waiting
+from .waiting import Bound, Line
 
 __all__ = ('BoundedSemaphore', 'Condition', 'Event', 'Lock', 'Semaphore')
 
@@ -77,7 +77,7 @@ class Lock_acquire(Op):
 class _Lock(Bound):
 
     def __init__(self) -> None:
-        self._loop = None
+        self._bound = self._core = None
         self._locked = False
         self._line = Line()
 
@@ -178,7 +178,7 @@ class Event_wait(Op):
 class _Event(Bound):
 
     def __init__(self) -> None:
-        self._loop = None
+        self._bound = self._core = None
         self._value = False
         self._line = Line()
 
@@ -256,7 +256,7 @@ class _Semaphore(Bound):
     def __init__(self, value: int = 1) -> None:
         if value < 0:
             raise ValueError('Semaphore initial value must be >= 0')
-        self._loop = None
+        self._bound = self._core = None
         self._value = value
         self._line = Line()
 
@@ -474,7 +474,7 @@ async def _wait_for_with(condition, predicate):
 class _Condition(Bound):
 
     def __init__(self, lock: Any = None) -> None:
-        self._loop = None
+        self._bound = self._core = None
         self._lock = Lock() if lock is None else lock
         self._own = type(self._lock) is _THE_LOCK
         self._line = Line()

@@ -20,9 +20,9 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from ..core.leaf import Op
-from .locks import Event, Event_wait, _Event
-from .waiting import Bound, Line
 from . import waiting as _waiting
+from .locks import Event, Event_wait
+from .waiting import Bound, Line
 
 __all__ = ('LifoQueue', 'PriorityQueue', 'Queue', 'QueueEmpty', 'QueueFull', 'QueueShutDown')
 
@@ -143,7 +143,7 @@ class Queue_join(Event_wait):
 
 class _Queue(Bound):
     def __init__(self, maxsize: float = 0) -> None:
-        self._loop = None
+        self._bound = self._core = None
         self._kind = OTHER
         self._items = self._line = None
         self._maxsize = maxsize

@@ -5,7 +5,6 @@ Any other delay is a future and an Alarm. Neither costs a coroutine frame.
 """
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Coroutine
 from typing import Any, TypeVar

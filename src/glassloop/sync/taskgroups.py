@@ -15,10 +15,8 @@ from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from ..core import task as _task
-from ..core.future import Future, Listener
+from ..core.future import Listener
 from ..core.leaf import Op
-from ..core.task import Task
-from ..core.turn import Turn
 from . import tasks as _tasks
 from . import waiting as _waiting
 

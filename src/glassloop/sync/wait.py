@@ -10,11 +10,11 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..core.future import Future, Listener
+from ..core.future import Listener
 from ..core.leaf import LoopBase, Op
-from .queues import Queue, Queue_get, _Queue
 from . import tasks as _tasks
 from . import waiting as _waiting
+from .queues import Queue, Queue_get
 
 __all__ = ('ALL_COMPLETED', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'as_completed', 'wait')
 

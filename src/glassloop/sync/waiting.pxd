@@ -44,7 +44,8 @@ cdef class Line:
     cdef int _wake_all(self) except -1
 
 cdef class Bound:
-    cdef public object _loop
+    cdef object _bound
+    cdef LoopBase _core
     @cython.final
     @cython.locals(core=LoopBase)
     cdef object _new_waiter(self)

@@ -262,29 +262,35 @@ class Line:
 
 
 class Bound:
-    """Belongs to the loop on which it was first waited for."""
+    """Belongs to the loop on which it was first waited for: `_bound`, and `_core` if it is one of ours."""
+
+    @property
+    def _loop(self):
+        return self._bound
+
+    @_loop.setter
+    def _loop(self, loop):
+        self._bound = loop
+        self._core = loop if isinstance(loop, LoopBase) else None
 
     def _new_waiter(self):
-        loop = self._loop
-        if isinstance(loop, LoopBase):
-            core = loop
-            if core._published is not None:
-                # A task of this loop runs: this one, or else the task that is given the future refuses it. So there is
-                # no need to ask which loop is running, which costs a system call on some versions of Python.
-                return _future.new_future(core)
+        core = self._core
+        if core is not None and core._published is not None:
+            # A task of this loop runs: this one, or else the task that is given the future refuses it. So there is no
+            # need to ask which loop is running, which costs a system call on some versions of Python.
+            return _future.new_future(core)
         loop = _running_loop()
-        if loop is not self._loop:
+        if loop is not self._bound:
             self._bind(loop)
-        if isinstance(loop, LoopBase):
-            return _future.new_future(loop)
-        return loop.create_future()
+        return make_waiter(loop)
 
     def _bind(self, loop):
         if loop is None:
             raise RuntimeError('no running event loop')
-        if self._loop is not None:
+        if self._bound is not None:
             raise RuntimeError(f'{self!r} is bound to a different event loop')
-        self._loop = loop
+        self._bound = loop
+        self._core = loop if isinstance(loop, LoopBase) else None
         return 0
 
 

@@ -1,4 +1,4 @@
-"""An awaitable as a coroutine. Not compiled: Task.get_coro() shows it, and whoever looks expects the interpreter's own type."""
+"""An awaitable as a coroutine. Not compiled: Task.get_coro() shows it, and who looks expects the interpreter's own type."""
 from __future__ import annotations
 
 from collections.abc import Awaitable
