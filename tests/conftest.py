@@ -20,6 +20,7 @@ import gc
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +30,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+# A shell that starts a job in the background has it ignore Ctrl-C, and Python then leaves it so; the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("compiled", "interpreted", "asyncio")
