@@ -964,6 +964,7 @@ def test_a_semaphore_does_step_by_step_what_asyncios_own_does(aio, run, kind, va
     compare(aio, run, kind, (value,), played)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own loses notifications before Python 3.13")
 @bounded
 @given(played=steps("wait under the lock", "notify under the lock", "acquire", "release"))
 def test_a_condition_does_step_by_step_what_asyncios_own_does(aio, run, played):

@@ -137,7 +137,7 @@ def gather(*coros_or_futures: Awaitable[Any], return_exceptions: bool = False) -
     loop = _tasks.loop_of(first) if _tasks.is_future(first) else asyncio.get_event_loop()
     if not isinstance(loop, LoopBase):
         return _asyncio_gather(*coros_or_futures, return_exceptions=return_exceptions)
-    return _gather(loop, coros_or_futures, return_exceptions)  # type: ignore[no-any-return]
+    return _gather(loop, coros_or_futures, return_exceptions)
 
 
 def _gather(core, awaitables, return_exceptions):

@@ -96,3 +96,5 @@ cdef class _Condition(Bound):
 
 @cython.locals(op=Condition_wait)
 cdef object _condition_wait(_Condition condition, object predicate)
+
+cdef object _waiter_of(_Condition condition)

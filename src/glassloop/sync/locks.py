@@ -94,7 +94,7 @@ class _Lock(Bound):
 
     def acquire(self) -> Coroutine[Any, Any, bool]:
         """Wait until the lock is free, take it, return True. First come, first served."""
-        return self._acquire(False)  # type: ignore[no-any-return]
+        return self._acquire(False)
 
     def release(self) -> None:
         """Free the lock and wake the first in line. Raises RuntimeError if it isn't held."""
@@ -106,7 +106,7 @@ class _Lock(Bound):
         if self._is_free():
             self._locked = True
             return _waiting.NOTHING
-        return self._acquire(True)  # type: ignore[no-any-return]
+        return self._acquire(True)
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
@@ -144,7 +144,7 @@ class _Lock(Bound):
         return 0
 
 
-class Lock(_Lock, asyncio.Lock):  # type: ignore[misc]
+class Lock(_Lock, asyncio.Lock):
     """A mutual exclusion lock for tasks. Not thread-safe. See asyncio.Lock."""
 
 
@@ -206,7 +206,7 @@ class _Event(Bound):
 
     def wait(self) -> Coroutine[Any, Any, bool]:
         """Wait until the flag is set; returns True."""
-        return _event_wait(self)  # type: ignore[no-any-return]
+        return _event_wait(self)
 
 
 def _event_wait(event):
@@ -215,7 +215,7 @@ def _event_wait(event):
     return op
 
 
-class Event(_Event, asyncio.Event):  # type: ignore[misc]
+class Event(_Event, asyncio.Event):
     """A flag that tasks wait for. Not thread-safe. See asyncio.Event."""
 
 
@@ -273,7 +273,7 @@ class _Semaphore(Bound):
 
     def acquire(self) -> Coroutine[Any, Any, bool]:
         """Wait until the counter is above zero, take one, return True. First come, first served."""
-        return self._acquire(False)  # type: ignore[no-any-return]
+        return self._acquire(False)
 
     def release(self) -> None:
         """Give one back, and wake the first in line."""
@@ -285,7 +285,7 @@ class _Semaphore(Bound):
         if self._is_free():
             self._value -= 1
             return _waiting.NOTHING
-        return self._acquire(True)  # type: ignore[no-any-return]
+        return self._acquire(True)
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
@@ -340,14 +340,14 @@ class _BoundedSemaphore(_Semaphore):
         return _Semaphore._give(self)
 
 
-class Semaphore(_Semaphore, asyncio.Semaphore):  # type: ignore[misc]
+class Semaphore(_Semaphore, asyncio.Semaphore):
     """A counter that acquire() takes from and release() gives to; it never falls below zero. See asyncio.Semaphore.
 
     value: what it starts with. Raises ValueError if that is negative.
     """
 
 
-class BoundedSemaphore(_BoundedSemaphore, Semaphore, asyncio.BoundedSemaphore):  # type: ignore[misc]
+class BoundedSemaphore(_BoundedSemaphore, Semaphore, asyncio.BoundedSemaphore):
     """A Semaphore whose counter never rises above what it started with. See asyncio.BoundedSemaphore."""
 
 
@@ -431,20 +431,24 @@ def _condition_wait(condition, predicate):
     return op
 
 
+def _waiter_of(condition):
+    return condition._new_waiter()
+
+
 async def _wait_with(condition, lock):
     """Condition.wait() on a lock that is not ours."""
     if not lock.locked():
         raise RuntimeError('cannot wait on un-acquired lock')
-    future = condition._new_waiter()
+    future = _waiter_of(condition)
     lock.release()
     try:
         try:
-            condition._line._add(future)
+            condition._waiters.append(future)
             try:
                 await future
                 return True
             finally:
-                condition._line._drop(future)
+                condition._waiters.remove(future)
         finally:
             cancelled = None
             while True:
@@ -495,13 +499,13 @@ class _Condition(Bound):
         what was waited for, or use wait_for(). Raises RuntimeError if the lock isn't held."""
         if not self._own:
             return _wait_with(self, self._lock)
-        return _condition_wait(self, None)  # type: ignore[no-any-return]
+        return _condition_wait(self, None)
 
     def wait_for(self, predicate: Callable[[], T]) -> Coroutine[Any, Any, T]:
         """wait() until predicate() is true; returns its result."""
         if not self._own or type(self) is not _THE_CONDITION:
             return _wait_for_with(self, predicate)
-        return _condition_wait(self, predicate)  # type: ignore[no-any-return]
+        return _condition_wait(self, predicate)
 
     def notify(self, n: int = 1) -> None:
         """Wake n tasks that wait; they go on once this one has released the lock. Raises RuntimeError if the lock
@@ -534,7 +538,7 @@ class _Condition(Bound):
         return _waiting.NOTHING
 
 
-class Condition(_Condition, asyncio.Condition):  # type: ignore[misc]
+class Condition(_Condition, asyncio.Condition):
     """Tasks wait under a lock until another task that holds the lock notifies them. See asyncio.Condition.
 
     lock: a Lock (of glassloop or of asyncio), by default a new one.

@@ -301,7 +301,7 @@ class _Queue(Bound):
 
     def put(self, item: Any) -> Coroutine[Any, Any, None]:
         """Wait for room, then add the item. Raises QueueShutDown after shutdown()."""
-        return _putting(self, item)  # type: ignore[no-any-return]
+        return _putting(self, item)
 
     def put_nowait(self, item: Any) -> None:
         """Add the item. Raises QueueFull if there is no room, QueueShutDown after shutdown()."""
@@ -342,7 +342,7 @@ class _Queue(Bound):
 
     def join(self) -> Coroutine[Any, Any, None]:
         """Wait until task_done() was called for each item that was put."""
-        return _joining(self)  # type: ignore[no-any-return]
+        return _joining(self)
 
     def shutdown(self, immediate: bool = False) -> None:
         """From now on put() raises QueueShutDown, and so does get() once the queue is empty; those who wait are woken
@@ -361,7 +361,7 @@ class _Queue(Bound):
             _waiting.wake(self._putters.popleft())
 
 
-class Queue(_Queue, asyncio.Queue):  # type: ignore[misc]
+class Queue(_Queue, asyncio.Queue):
     """Items from tasks to tasks, first in, first out. Not thread-safe. See asyncio.Queue.
 
     maxsize: how many items it holds before put() waits (int or float); without limit if that is zero or negative.
@@ -390,7 +390,7 @@ def _joining(queue):
     return op
 
 
-class PriorityQueue(Queue, asyncio.PriorityQueue):  # type: ignore[misc]
+class PriorityQueue(Queue, asyncio.PriorityQueue):
     """A Queue that gives the least item first. Items must be comparable, such as (priority, data)."""
 
     def _init(self, maxsize: float) -> None:
@@ -403,7 +403,7 @@ class PriorityQueue(Queue, asyncio.PriorityQueue):  # type: ignore[misc]
         return _heappop(self._queue)
 
 
-class LifoQueue(Queue, asyncio.LifoQueue):  # type: ignore[misc]
+class LifoQueue(Queue, asyncio.LifoQueue):
     """A Queue that gives the item put last first."""
 
     def _init(self, maxsize: float) -> None:

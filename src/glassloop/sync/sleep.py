@@ -89,12 +89,12 @@ class Sleep(Op):
         raise exc
 
 
-def sleep(delay: float, result: T = None) -> Coroutine[Any, Any, T]:  # type: ignore[assignment]
+def sleep(delay: float, result: T = None) -> Coroutine[Any, Any, T]:
     """Wait for `delay` seconds (give way once if it is zero or negative), then return `result`. Raises ValueError if
     the delay is not a number."""
     if (type(delay) is int or type(delay) is float) and delay <= 0:
-        return _give_way(result)  # type: ignore[no-any-return]
-    return _sleep(delay, result)  # type: ignore[no-any-return]
+        return _give_way(result)
+    return _sleep(delay, result)
 
 
 def _give_way(result):

@@ -122,15 +122,15 @@ class _TaskGroup(Listener):
         return f'<{" ".join(info)}>'
 
     def __aenter__(self) -> Coroutine[Any, Any, TaskGroup]:
-        return _entering(self)  # type: ignore[no-any-return]
+        return _entering(self)
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         if exc is None and not self._tasks and not self._errors and not self._parent_cancel_requested:
             self._exiting = True
             self._parent_task = None
-            return _waiting.NOTHING  # type: ignore[no-any-return]
-        return _exiting(self, exc)  # type: ignore[no-any-return]
+            return _waiting.NOTHING
+        return _exiting(self, exc)
 
     def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], *, name: str | None = None,
                     context: Context | None = None, **kwargs: Any) -> asyncio.Task[T]:
@@ -145,7 +145,7 @@ class _TaskGroup(Listener):
         if self._aborting:
             coro.close()
             raise RuntimeError(f'TaskGroup {self!r} is shutting down')
-        return self._start(coro, name, context, kwargs)  # type: ignore[no-any-return]
+        return self._start(coro, name, context, kwargs)
 
     # ---- for the runtime ----
 
@@ -254,5 +254,5 @@ class _TaskGroup(Listener):
         return 0
 
 
-class TaskGroup(_TaskGroup, asyncio.TaskGroup):  # type: ignore[misc]
+class TaskGroup(_TaskGroup, asyncio.TaskGroup):
     """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup."""

@@ -168,11 +168,11 @@ def shield(arg: Awaitable[T]) -> asyncio.Future[T]:
     more, its exception is reported only when it is freed."""
     inner: Any = to_future(arg, None, False)
     if inner.done():
-        return inner  # type: ignore[no-any-return]
+        return inner
     loop = loop_of(inner)
     if not is_of(inner, loop):
         return _asyncio_shield(inner)
-    return _shield(loop, inner)  # type: ignore[no-any-return]
+    return _shield(loop, inner)
 
 
 def _shield(core, inner):

@@ -102,12 +102,12 @@ class Timeout(HandleBase):
             self._arm(when)
 
     def __aenter__(self) -> Coroutine[Any, Any, Timeout]:
-        return _entering(self)  # type: ignore[no-any-return]
+        return _entering(self)
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                   tb: TracebackType | None) -> Coroutine[Any, Any, None]:
         self._exit(exc)
-        return _waiting.NOTHING  # type: ignore[no-any-return]
+        return _waiting.NOTHING
 
     # ---- for the runtime ----
 
@@ -208,7 +208,7 @@ def _blame(exc):
 def timeout(delay: float | None) -> Timeout:
     """`async with timeout(delay):` raises TimeoutError if the block takes longer than `delay` seconds; None: never.
     Raises RuntimeError if no loop is running."""
-    return _timeout(delay)  # type: ignore[no-any-return]
+    return _timeout(delay)
 
 
 def _timeout(delay):
@@ -255,10 +255,10 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         if not future.done():
             await _cancel_and_wait(future)
             try:
-                return future.result()  # type: ignore[no-any-return]
+                return future.result()
             except CancelledError as exc:
                 raise TimeoutError from exc
-        return future.result()  # type: ignore[no-any-return]
+        return future.result()
     limit = _timeout(timeout)
     limit._enter()
     try:

@@ -117,7 +117,7 @@ def wait(fs: Iterable[Any], *, timeout: float | None = None,
     return_when: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION. Raises ValueError if fs is empty, TypeError if it is
     a single future or holds coroutines.
     """
-    return _wait(fs, timeout, return_when)  # type: ignore[no-any-return]
+    return _wait(fs, timeout, return_when)
 
 
 def _wait(fs, timeout, return_when):
@@ -254,7 +254,7 @@ def as_completed(fs: Iterable[Awaitable[Any]], *, timeout: float | None = None) 
     """
     if inspect.isawaitable(fs):
         raise TypeError(f'expects an iterable of awaitables, not {type(fs).__name__}')
-    return _as_completed(fs, timeout)  # type: ignore[no-any-return]
+    return _as_completed(fs, timeout)
 
 
 def _as_completed(awaitables, timeout):
