@@ -91,6 +91,19 @@ def test_what_a_callback_writes_is_sent_when_it_ends(run: Any) -> None:
     run(main())
 
 
+def test_a_shutdown_of_the_socket_itself_comes_after_what_was_written(run: Any) -> None:
+    async def main() -> None:
+        async with connected() as (protocol, other):
+            sock = protocol.transport.get_extra_info("socket")
+            protocol.transport.write(b"last words")
+            sock.shutdown(socket.SHUT_WR)
+            assert await receive(other, 20) == b"last words"
+            other.close()
+            assert await lost(protocol) is None
+
+    run(main())
+
+
 def test_what_a_step_of_a_task_writes_is_sent_when_it_ends(run: Any) -> None:
     async def main() -> None:
         async with connected() as (protocol, other):

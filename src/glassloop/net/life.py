@@ -39,6 +39,7 @@ import socket
 import warnings
 from asyncio import trsock
 from asyncio.log import logger
+from weakref import ref
 
 from ..core import leaf as _leaf
 from ..core.leaf import Runnable, Watcher
@@ -86,6 +87,18 @@ class _End(Runnable):
 
     def _run(self, core):
         return self._connection._end(core, self._error)
+
+
+class _Socket(trsock.TransportSocket):
+    """What get_extra_info('socket') gives. Who shuts it down past the transport loses nothing written before."""
+
+    __slots__ = ('_connection',)
+
+    def shutdown(self, how):
+        connection = self._connection()
+        if connection is not None:
+            connection._send_held()
+        super().shutdown(how)
 
 
 class Connection(Watcher):
@@ -353,7 +366,8 @@ class Connection(Watcher):
         if name == 'socket':
             if extra is None:
                 extra = self._extra = {}
-            extra['socket'] = wrapped = trsock.TransportSocket(self._socket() or _closed_socket())
+            extra['socket'] = wrapped = _Socket(self._socket() or _closed_socket())
+            wrapped._connection = ref(self)
             return wrapped
         return default
 
@@ -386,6 +400,9 @@ class Connection(Watcher):
     def _drop(self):
         """Forget what is queued."""
         raise NotImplementedError(type(self).__name__)
+
+    def _send_held(self):
+        self._flush()
 
     def _flush(self):
         """Try to send what waits for the end of the entry of the ready queue that runs."""

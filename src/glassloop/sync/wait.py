@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..core.future import Listener
@@ -52,7 +53,8 @@ class Wait(Op):
 
     def _begin(self):
         futures = self._futures
-        if _tasks.is_future(futures) or _tasks.is_coroutine(futures):
+        # Python 3.11 takes any generator for a coroutine
+        if _tasks.is_future(futures) or (_tasks.is_coroutine(futures) and type(futures) is not GeneratorType):
             raise TypeError(f'expect a list of futures, not {type(futures).__name__}')
         if not futures:
             raise ValueError('Set of Tasks/Futures is empty.')
@@ -167,9 +169,10 @@ class _AsCompleted(Listener):
         self._handle = None
         loop = asyncio.get_event_loop()
         own = _tasks.makes_own_tasks(loop)
-        todo = {_tasks.to_future(awaitable, loop, own) for awaitable in set(awaitables)}
+        # each once, in the order in which they were given
+        todo = dict.fromkeys([_tasks.to_future(awaitable, loop, own) for awaitable in dict.fromkeys(awaitables)])
         self._loop = loop
-        self._todo = todo
+        self._todo = set(todo)
         self._left = len(todo)
         for future in todo:
             if _tasks.is_of(future, loop):

@@ -22,8 +22,8 @@ PENDING = 0
 FINISHED = 2
 
 _running_loop = asyncio._get_running_loop
-# Before Python 3.14 a compiled loop tells asyncio which task runs only when asked (see LoopBase.__hash__). As long as
-# nobody has asked nobody else can have entered a task of another kind either, and what the loop itself knows is true.
+# Before Python 3.14 a compiled loop tells asyncio which task runs only when asked (see LoopBase.__hash__). While one of
+# ours runs and nobody has asked, nobody can have entered a task of another kind either: what the loop knows is true.
 _knows = _leaf.COMPILED and sys.version_info < (3, 14)
 
 
@@ -32,7 +32,7 @@ def current(loop):
     mostly without the price of asking."""
     if _knows and isinstance(loop, LoopBase):
         core = loop
-        if not core.shown:
+        if core._published is not None and not core.shown:
             return core._published
     return asyncio.current_task(loop)
 
