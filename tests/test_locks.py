@@ -1,4 +1,4 @@
-"""Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier: exclusion, fairness, cancellation; a comparison with
+"""Lock, Event, Condition, Semaphore, BoundedSemaphore: exclusion, fairness, cancellation; a comparison with
 asyncio's own, step by step."""
 
 from __future__ import annotations
@@ -638,78 +638,6 @@ class TestCondition:
             assert first.cancelled()
 
         run(main())
-
-
-class TestBarrier:
-    def test_lets_all_go_together(self, aio, run):
-        async def main():
-            barrier = aio.Barrier(3)
-            gone = []
-
-            async def work(n):
-                gone.append((n, await barrier.wait()))
-
-            tasks = [asyncio.create_task(work(n)) for n in range(2)]
-            await turns(3)
-            assert barrier.n_waiting == 2
-            assert gone == []
-            await work(2)
-            await asyncio.gather(*tasks)
-            assert sorted(index for _, index in gone) == [0, 1, 2]
-            assert barrier.n_waiting == 0
-
-        run(main())
-
-    def test_again_and_again(self, aio, run):
-        async def main():
-            barrier = aio.Barrier(3)
-            passes = []
-
-            async def work(n):
-                for i in range(10):
-                    async with barrier as index:
-                        passes.append((i, index))
-
-            await asyncio.gather(*[work(n) for n in range(3)])
-            assert sorted(passes) == [(i, index) for i in range(10) for index in range(3)]
-            assert [i for i, _ in passes] == sorted(i for i, _ in passes)
-
-        run(main())
-
-    def test_broken_or_reset(self, aio, run):
-        async def main():
-            barrier = aio.Barrier(2)
-            for end in (barrier.reset, barrier.abort):
-                waiting = asyncio.create_task(barrier.wait())
-                await turns(2)
-                await end()
-                with pytest.raises(asyncio.BrokenBarrierError):
-                    await waiting
-            assert barrier.broken
-            with pytest.raises(asyncio.BrokenBarrierError):
-                await barrier.wait()
-            await barrier.reset()
-            assert not barrier.broken
-            assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
-
-        run(main())
-
-    def test_one_who_is_cancelled_leaves_a_place(self, aio, run):
-        async def main():
-            barrier = aio.Barrier(2)
-            waiting = asyncio.create_task(barrier.wait())
-            await turns(2)
-            waiting.cancel()
-            await turns(3)
-            assert barrier.n_waiting == 0
-            assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
-
-        run(main())
-
-    def test_of_nobody(self, aio):
-        with pytest.raises(ValueError, match="parties must be > 0"):
-            aio.Barrier(0)
-        assert aio.Barrier(1).parties == 1
 
 
 ALL = ["Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore"]
