@@ -66,20 +66,24 @@ cdef class StreamReader:
     @cython.final
     @cython.locals(reach=Py_ssize_t, base=Py_ssize_t, end=Py_ssize_t, first=Py_ssize_t, found=Py_ssize_t, seam=Py_ssize_t, missing=Py_ssize_t, i=Py_ssize_t, chunks=list, chunk=bytes, later=bytes, window=bytes)
     cdef Py_ssize_t _find_across(self, object separator, Py_ssize_t start) except -2
-    @cython.locals(op=StreamReader_read)
     cpdef read(self, Py_ssize_t n=*)
-    @cython.locals(op=StreamReader_readexactly)
     cpdef readexactly(self, Py_ssize_t n)
-    @cython.locals(op=StreamReader_readuntil)
     cpdef readuntil(self, object separator=*)
     cpdef readline(self)
-    @cython.final
-    @cython.locals(op=StreamReader_readline)
-    cdef object _next_line(self, bint stop)
+
+@cython.locals(op=StreamReader_read)
+cdef object read(StreamReader reader, Py_ssize_t n, object holder)
+@cython.locals(op=StreamReader_readexactly)
+cdef object readexactly(StreamReader reader, Py_ssize_t n, object holder)
+@cython.locals(op=StreamReader_readuntil)
+cdef object readuntil(StreamReader reader, object separator, object holder)
+@cython.locals(op=StreamReader_readline)
+cdef object next_line(StreamReader reader, bint stop, object holder)
 
 @cython.final
 cdef class StreamReader_read(Op):
     cdef StreamReader _reader
+    cdef object _holder
     cdef Py_ssize_t _n
     @cython.locals(reader=StreamReader, n=Py_ssize_t)
     cdef object _look(self)
@@ -87,12 +91,14 @@ cdef class StreamReader_read(Op):
 @cython.final
 cdef class StreamReader_readexactly(Op):
     cdef StreamReader _reader
+    cdef object _holder
     cdef Py_ssize_t _n
     @cython.locals(reader=StreamReader, n=Py_ssize_t)
     cdef object _look(self)
 
 cdef class StreamReader_readuntil(Op):
     cdef StreamReader _reader
+    cdef object _holder
     cdef object _separator
     cdef list _several
     cdef Py_ssize_t _offset

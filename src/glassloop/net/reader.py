@@ -313,55 +313,74 @@ class StreamReader:
 
     def read(self, n=-1):
         """Up to n bytes, as soon as there is one; all until the end if n is negative. b'' at the end. Coroutine."""
-        op = StreamReader_read.__new__(StreamReader_read)
-        op._reader = self
-        op._n = n
-        return op
+        return read(self, n, None)
 
     def readexactly(self, n):
         """Exactly n bytes. Raises IncompleteReadError if the stream ends before, ValueError if n is negative.
         Coroutine."""
-        op = StreamReader_readexactly.__new__(StreamReader_readexactly)
-        op._reader = self
-        op._n = n
-        return op
+        return readexactly(self, n, None)
 
     def readuntil(self, separator=b'\n'):
         """Bytes up to and with the separator (bytes, or a tuple of them: the one that ends first). Raises
         IncompleteReadError if the stream ends before, LimitOverrunError if there is more than the limit without one: the
         bytes then stay in the buffer. Coroutine."""
-        op = StreamReader_readuntil.__new__(StreamReader_readuntil)
-        op._reader = self
-        op._separator = separator
-        op._several = None
-        op._offset = 0
-        op._takes = 0
-        return op
+        return readuntil(self, separator, None)
 
     def readline(self):
         """Bytes up to and with the next newline; what there is if the stream ends before. Raises ValueError if the line is
         longer than the limit: it is dropped then, or all that is buffered if its end hasn't come. Coroutine."""
-        return self._next_line(False)
+        return next_line(self, False, None)
 
     def __aiter__(self):
         return self
 
     def __anext__(self):
-        return self._next_line(True)
+        return next_line(self, True, None)
 
-    def _next_line(self, stop):
-        op = StreamReader_readline.__new__(StreamReader_readline)
-        op._reader = self
-        op._separator = b'\n'
-        op._several = None
-        op._offset = 0
-        op._takes = 0
-        op._stop = stop
-        return op
+
+# What a method of the same name gives. holder: what else must live as long as somebody waits.
+
+def read(reader, n, holder):
+    op = StreamReader_read.__new__(StreamReader_read)
+    op._reader = reader
+    op._n = n
+    op._holder = holder
+    return op
+
+
+def readexactly(reader, n, holder):
+    op = StreamReader_readexactly.__new__(StreamReader_readexactly)
+    op._reader = reader
+    op._n = n
+    op._holder = holder
+    return op
+
+
+def readuntil(reader, separator, holder):
+    op = StreamReader_readuntil.__new__(StreamReader_readuntil)
+    op._reader = reader
+    op._separator = separator
+    op._several = None
+    op._offset = 0
+    op._takes = 0
+    op._holder = holder
+    return op
+
+
+def next_line(reader, stop, holder):
+    op = StreamReader_readline.__new__(StreamReader_readline)
+    op._reader = reader
+    op._separator = b'\n'
+    op._several = None
+    op._offset = 0
+    op._takes = 0
+    op._stop = stop
+    op._holder = holder
+    return op
 
 
 class StreamReader_read(Op):
-    __slots__ = ('_reader', '_n')
+    __slots__ = ('_reader', '_n', '_holder')
 
     def _begin(self):
         if self._reader._exception is not None:
@@ -391,7 +410,7 @@ class StreamReader_read(Op):
 
 
 class StreamReader_readexactly(Op):
-    __slots__ = ('_reader', '_n')
+    __slots__ = ('_reader', '_n', '_holder')
 
     def _begin(self):
         if self._n < 0:
@@ -421,7 +440,7 @@ class StreamReader_readexactly(Op):
 class StreamReader_readuntil(Op):
     """`_offset`: before it no separator begins. It holds as long as nobody else took bytes away (`_takes`)."""
 
-    __slots__ = ('_reader', '_separator', '_several', '_offset', '_takes')
+    __slots__ = ('_reader', '_separator', '_several', '_offset', '_takes', '_holder')
 
     def _begin(self):
         if isinstance(self._separator, tuple):

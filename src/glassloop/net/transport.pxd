@@ -1,6 +1,7 @@
 cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Runnable
+from glassloop.net cimport adopt as _adopt
 from glassloop.net cimport life as _life
 from glassloop.net.life cimport Connection
 
@@ -9,6 +10,7 @@ cdef int WRITE
 cdef int DATA
 cdef int BUFFERED
 cdef int DIRECT
+cdef int ADOPTED
 cdef Py_ssize_t CORKED
 cdef Py_ssize_t COPIED
 cdef Py_ssize_t JOINED

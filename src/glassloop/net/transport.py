@@ -22,6 +22,7 @@ from asyncio.log import logger
 
 from ..core import leaf as _leaf
 from ..core.leaf import Runnable
+from . import adopt as _adopt
 from . import life as _life
 from .life import Connection
 
@@ -32,6 +33,7 @@ WRITE = 2
 DATA = 0  # data_received()
 BUFFERED = 1  # get_buffer() and buffer_updated()
 DIRECT = 2  # a Sink
+ADOPTED = 3  # data_received() of asyncio's streams, with a reader of ours behind
 
 CORKED = 8192  # bytes that may wait for the end of a callback or step; the loop's cork has room for as many
 COPIED = 512  # a first piece up to this goes into the loop's cork at once; a larger one when a second follows
@@ -108,6 +110,8 @@ class StreamTransport(Connection):
                 self._kind = DIRECT
         elif isinstance(protocol, BufferedProtocol):
             self._kind = BUFFERED
+        elif _adopt.adopt(protocol):
+            self._kind = ADOPTED
         return 0
 
     def close(self):
@@ -151,7 +155,7 @@ class StreamTransport(Connection):
 
     def _read(self, core):
         size = self._hint
-        if core._bulk > BULK and size > SMALL_READ and self._kind == DIRECT:
+        if core._bulk > BULK and size > SMALL_READ and self._kind >= DIRECT:
             # after those who have their bytes already
             self._queued = True
             self._arrived |= READ
@@ -171,13 +175,13 @@ class StreamTransport(Connection):
                 if self._kind == DIRECT:
                     sink = self._protocol
                     sink._feed(data)
-                    if n > SMALL_READ:
-                        if core._bulk == 0:
-                            core._push(_BULK_TAKEN)
-                        core._bulk += n
                 else:
                     self._in_cork = True
                     _leaf.method1(self._context, self._protocol, 'data_received', data)
+                if n > SMALL_READ and self._kind >= DIRECT:
+                    if core._bulk == 0:
+                        core._push(_BULK_TAKEN)
+                    core._bulk += n
         except BaseException as e:
             return self._broke(e, doing)
         if n == 0:
