@@ -885,6 +885,7 @@ def test_an_event_does_step_by_step_what_asyncios_own_does(aio, run, played):
     compare(aio, run, "Event", (), played)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's own wakes one too few before Python 3.13")
 @bounded
 @given(kind=st.sampled_from(["Semaphore", "BoundedSemaphore"]), value=st.integers(0, 3),
        played=steps("acquire", "release", "block"))
