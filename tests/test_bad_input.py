@@ -45,7 +45,7 @@ class TestRunningProgram:
 
     @pytest.mark.extra("asyncio names what it got, no more")
     def test_run_of_a_function_that_was_not_called_says_what_to_do(self, aio):
-        message = r"a coroutine was expected, got <function main at .*>; call it: main\(\)"
+        message = r"(a coroutine was expected|an awaitable is required), got <function main at .*>; call it: main\(\)"
         with pytest.raises(NOT_AWAITABLE, match=message):
             aio.run(main)
 

@@ -547,6 +547,52 @@ class TestThreads:
         for n in range(threads):
             assert [i for m, i in seen if m == n] == list(range(each))
 
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="as in asyncio, from 3.14 on")
+    @pytest.mark.parametrize("ask", ["cancel", "cancelled"])
+    def test_who_asks_for_a_callback_that_runs_waits_until_it_has_run(self, loop, seen, ask):
+        runs = threading.Event()
+
+        def callback():
+            runs.set()
+            time.sleep(0.05)
+            seen.append("ran")
+
+        def askers():
+            handle = loop.call_soon_threadsafe(callback)
+            runs.wait()
+            others = [threading.Thread(target=lambda: seen.append(getattr(handle, ask)())) for _ in range(3)]
+            for other in others:
+                other.start()
+            for other in others:
+                other.join()
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=askers)
+        thread.start()
+        loop.run_forever()
+        thread.join()
+        assert seen == ["ran"] + 3 * [None if ask == "cancel" else False]
+
+    def test_a_callback_may_cancel_itself_from_any_thread(self, loop, seen):
+        made = threading.Event()
+        handles = []
+
+        def callback():
+            made.wait()
+            handles[0].cancel()
+            seen.append(handles[0].cancelled())
+            loop.stop()
+
+        def schedule():
+            handles.append(loop.call_soon_threadsafe(callback))
+            made.set()
+
+        thread = threading.Thread(target=schedule)
+        thread.start()
+        loop.run_forever()
+        thread.join()
+        assert seen == [True]
+
     def test_what_was_scheduled_before_it_runs_is_run(self, loop, seen):
         thread = threading.Thread(target=loop.call_soon_threadsafe, args=(seen.append, 1))
         thread.start()

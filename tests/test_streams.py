@@ -528,6 +528,28 @@ def test_a_handler_that_fails_is_reported_and_its_connection_closed(run: Any, ai
     run(main())
 
 
+@pytest.mark.extra("asyncio does so late in 3.14")
+def test_a_handler_that_is_no_coroutine_function_and_fails_is_reported_as_well(run: Any, aio: Any) -> None:
+    async def main() -> None:
+        told = reports()
+        error = ZeroDivisionError()
+
+        def serve(reader: Any, writer: Any) -> None:
+            raise error
+
+        server = await aio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+        assert await soon(reader.read()) == b""
+        (context,) = told
+        assert context["message"] == "Unhandled exception in client_connected_cb"
+        assert context["exception"] is error
+        writer.close()
+        server.close()
+        await turns(4)
+
+    run(main())
+
+
 @pytest.mark.extra("asyncio does so from 3.12 on")
 def test_a_handler_that_is_cancelled_closes_its_connection(run: Any, aio: Any) -> None:
     async def main() -> None:

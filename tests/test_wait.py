@@ -296,6 +296,22 @@ class TestAsCompleted:
 
         run(main())
 
+    @pytest.mark.extra("asyncio lost it until late in 3.14")
+    def test_one_whose_waiter_was_cancelled_is_still_to_come(self, aio, run):
+        async def main():
+            futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+            iterator = aio.as_completed(futures)
+            for waiter in asyncio.create_task(anext(iterator)), asyncio.create_task(next(iterator)):
+                await turns()
+                waiter.cancel()
+                await turns()
+                assert waiter.cancelled()
+            for n, future in enumerate(futures):
+                future.set_result(n)
+            assert [future.result() async for future in iterator] == [0, 1, 2]
+
+        run(main())
+
     def test_cancelled_in_the_middle_loses_nothing(self, aio, run):
         async def main():
             first, second = aio.as_completed([give(1, 5), give(2, 7)])

@@ -31,6 +31,7 @@ _ELSE = ('glassloop.run(main()), asyncio.run(main(), loop_factory=glassloop.new_
 
 # what asyncio.Runner.run() raises for something that can't be awaited
 _NotAwaitable = TypeError if sys.version_info >= (3, 14) else ValueError
+_EXPECTED = 'an awaitable is required' if sys.version_info >= (3, 14) else 'a coroutine was expected'
 
 
 def new_event_loop() -> EventLoop:
@@ -64,7 +65,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         """
         if not asyncio.iscoroutine(coro):
             if not inspect.isawaitable(coro):
-                raise _NotAwaitable(f'a coroutine was expected, got {coro!r}{_advice(coro)}')
+                raise _NotAwaitable(f'{_EXPECTED}, got {coro!r}{_advice(coro)}')
             _refuse_in_loop('Runner.run()')
             self.get_loop()  # a closed runner says so before there is a coroutine that nobody would await
             coro = _wait_for(coro)

@@ -116,6 +116,12 @@ def test_futures2(module: Any, classes: Classes, runtime: Runtime) -> None:
     _add(classes, module, "OwnTaskTests", bases, cls=runtime.own.Task)
 
 
+def _views(tasks: Any, kind: str = "") -> dict[str, Any]:
+    """Where the tests from 3.14 on look which tasks there are; up to then they call asyncio's functions."""
+    names = "all_tasks", "current_task"
+    return {name: staticmethod(getattr(tasks, kind + name, getattr(tasks, name))) for name in names}
+
+
 def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
     if runtime.own is None:
         return
@@ -136,7 +142,8 @@ def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
             bases: tuple[type, ...] = (base, test_case)
             if "Own" in name[:3] and future is own.Future:
                 bases = (base, module.SetMethodsTest, test_case)
-            _add(classes, module, name, bases, Task=task, Future=future)
+            kind = "_py_" if task is tasks._PyTask else ""
+            _add(classes, module, name, bases, Task=task, Future=future, **_views(tasks, kind))
     _add(
         classes,
         module,
@@ -144,6 +151,7 @@ def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
         (base, test_case),
         Task=own.Task,
         Future=own.Future,
+        **_views(tasks),
     )
     module.add_subclass_tests(classes["OwnTask_OwnFuture_SubclassTests"])
 
@@ -155,6 +163,8 @@ def test_tasks(module: Any, classes: Classes, runtime: Runtime) -> None:
         "OwnIntrospectionTests",
         (module.BaseTaskIntrospectionTests, test_case),
         **{name: staticmethod(getattr(own, name, getattr(tasks, name))) for name in names},
+        **_views(tasks),
+        Task=own.Task,
     )
     _add(
         classes,

@@ -137,6 +137,10 @@ class Future(FutureBase):
     def _cancel_message(self, value):
         self._message = value
 
+    @_cancel_message.deleter
+    def _cancel_message(self):
+        raise AttributeError('cannot delete attribute')
+
     @property
     def _callbacks(self):
         """Waiters in order: (callback, context), for introspection; None where there are none."""

@@ -15,6 +15,14 @@ cdef class Handle(HandleBase):
     cdef int _run(self, LoopBase core) except -1
     cpdef cancel(self)
 
+cdef class SharedHandle(Handle):
+    cdef object _thread
+    cdef list _gates
+    cdef int _run(self, LoopBase core) except -1
+    @cython.final
+    cdef int _wait_while_it_runs(self) except -1
+    cpdef cancel(self)
+
 cdef class TimerHandle(Handle):
     @cython.locals(core=LoopBase)
     cpdef cancel(self)

@@ -8,7 +8,8 @@ the heap of deadlines at once; a cancelled Handle keeps its place in the ready q
 """
 import asyncio
 import sys
-from asyncio import format_helpers
+import threading
+from asyncio import events, format_helpers
 
 from . import leaf as _leaf
 from .leaf import HandleBase
@@ -98,6 +99,62 @@ def _describe(handle):
         frame = list(handle._source_traceback).pop()
         info.append(f'created at {frame[0]}:{frame[1]}')
     return info
+
+
+class SharedHandle(Handle):
+    """What call_soon_threadsafe() returns from Python 3.14 on. Another thread that asks for it, or cancels it, while the
+    callback runs waits until it has run: after cancel() the callback is not running, and never will.
+
+    Who waits stands at a gate (a lock that is taken) and looks once more whether the callback runs; who has run opens
+    all gates. Neither can miss the other."""
+
+    __slots__ = ('_thread', '_gates')
+
+    def __init__(self, callback, args, loop, context=None):
+        Handle.__init__(self, callback, args, loop, context)
+        self._thread = None
+        self._gates = None
+
+    @property
+    def __class__(self):
+        return _StockSharedHandle
+
+    def _run(self, core):
+        self._thread = core._thread_id
+        try:
+            return Handle._run(self, core)
+        finally:
+            self._thread = None
+            if self._gates is not None:
+                for gate in self._gates:
+                    gate.release()
+
+    def _wait_while_it_runs(self):
+        if self._thread is None or self._thread == threading.get_ident():
+            return 0
+        gate = threading.Lock()
+        gate.acquire()
+        with _gates_lock:
+            if self._gates is None:
+                self._gates = []
+            self._gates.append(gate)
+        if self._thread is not None:
+            gate.acquire()
+        return 0
+
+    def cancel(self):
+        """Never run the callback; if it runs in another thread, wait until it has. Nothing if it ran already."""
+        self._wait_while_it_runs()
+        Handle.cancel(self)
+
+    def cancelled(self):
+        """True if cancel() was called; if the callback runs in another thread, wait until it has."""
+        self._wait_while_it_runs()
+        return self._cancelled
+
+
+_StockSharedHandle = getattr(events, '_ThreadSafeHandle', asyncio.Handle)
+_gates_lock = threading.RLock()
 
 
 class TimerHandle(Handle):

@@ -16,6 +16,15 @@ from asyncio.log import logger
 
 from . import visible
 
+# What C code looks at, also where somebody has put another function in its place.
+_set_running_loop = asyncio._set_running_loop
+
+
+def _say_running(loop):
+    asyncio._set_running_loop(loop)
+    if asyncio._set_running_loop is not _set_running_loop:
+        _set_running_loop(loop)
+
 
 class Lifecycle:
     """The part of the loop that starts, runs and closes it. Mixed into EventLoop, beside Turn."""
@@ -59,14 +68,14 @@ class Lifecycle:
         self._thread_id = threading.get_ident()
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_first, finalizer=self._asyncgen_final)
-            asyncio._set_running_loop(self)
+            _say_running(self)
             self._run_turns()
         finally:
             self._stopping = False
             if self._published is not None:
                 self._unpublish()
             self._thread_id = None
-            asyncio._set_running_loop(None)
+            _say_running(None)
             self._track_origins(False)
             sys.set_asyncgen_hooks(*hooks)
             self._unwake_on_signals(wakeup_fd)

@@ -2,7 +2,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport EpollPoller, HandleBase, Heap, LoopBase, Poller, Runnable, Watcher
-from glassloop.core.handle cimport Handle, TimerHandle
+from glassloop.core.handle cimport Handle, SharedHandle, TimerHandle
 from glassloop.core cimport future as _future, task as _task
 from glassloop.core.future cimport Future
 from glassloop.core.task cimport Task
@@ -10,6 +10,7 @@ from glassloop.core.poller cimport Waker
 
 cdef object CoroutineType
 cdef int POLL_ITEMS
+cdef bint _SHARED_HANDLES
 
 cdef class Turn(LoopBase):
     cdef readonly Poller _poller

@@ -28,14 +28,15 @@ from types import CoroutineType
 from . import future as _future
 from . import leaf as _leaf
 from . import task as _task
-from .handle import Handle, TimerHandle, callback_source, origin
+from .handle import Handle, SharedHandle, TimerHandle, callback_source, origin
 from .leaf import LoopBase
 from .poller import Waker, default_poller
 from .task import Task
 
 POLL_ITEMS = 61
 
-_FACTORY_TAKES_NAME = sys.version_info >= (3, 13, 3)
+_FACTORY_TAKES_NAME = sys.version_info >= (3, 14)
+_SHARED_HANDLES = sys.version_info >= (3, 14)
 _eager_task_factory = getattr(asyncio, 'eager_task_factory', None)
 
 
@@ -90,7 +91,10 @@ class Turn(LoopBase):
             raise RuntimeError('Event loop is closed')
         if self._debug:
             self._check_callback(callback, 'call_soon_threadsafe')
-        handle = self._handle(callback, args, context)
+        if _SHARED_HANDLES:
+            handle = SharedHandle(callback, args, self, context)
+        else:
+            handle = self._handle(callback, args, context)
         self._push(handle)
         if self._asleep:
             self._asleep = False
@@ -210,11 +214,12 @@ class Turn(LoopBase):
             kwargs['eager_start'] = eager_start
         if context is not None:
             kwargs['context'] = context
+        if name is None:
+            return factory(self, coro, **kwargs)
         if _FACTORY_TAKES_NAME:
             return factory(self, coro, name=name, **kwargs)
         task = factory(self, coro, **kwargs)
-        if name is not None:
-            task.set_name(name)
+        task.set_name(name)
         return task
 
     def set_task_factory(self, factory):

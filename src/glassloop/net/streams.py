@@ -69,6 +69,9 @@ class StreamReaderProtocol(Sink):
         """The stream goes on over another transport (TLS)."""
         self._transport = transport
         self._over_ssl = transport.get_extra_info('sslcontext') is not None
+        reader = self._stream_reader
+        if reader is not None and reader._transport is not None:
+            reader._transport = transport
 
     # ---- called by the transport ----
 
@@ -79,7 +82,16 @@ class StreamReaderProtocol(Sink):
         if reader is not None:
             reader.set_transport(transport)
         if self._client_connected_cb is not None:
-            handled = self._client_connected_cb(reader, StreamWriter(transport, self, reader, self._loop))
+            try:
+                handled = self._client_connected_cb(reader, StreamWriter(transport, self, reader, self._loop))
+            except Exception as error:
+                self._loop.call_exception_handler({
+                    'message': 'Unhandled exception in client_connected_cb',
+                    'exception': error,
+                    'transport': transport,
+                })
+                transport.close()
+                return
             if asyncio.iscoroutine(handled):
                 self._task = self._loop.create_task(handled)
                 self._task.add_done_callback(_Handled(self._loop, transport))

@@ -36,9 +36,12 @@ cdef class Wait(Op):
 cdef object _wait(object fs, object timeout, object return_when)
 
 
+cdef class _AsCompleted(Listener)
+
 @cython.final
 cdef class As_completed_next(Queue_get):
     cdef bint _resolve
+    cdef _AsCompleted _iterator
     cdef object _hand_over(self, object waiter)
 
 cdef class _AsCompleted(Listener):

@@ -139,16 +139,20 @@ def _wait(fs, timeout, return_when):
 class As_completed_next(Queue_get):
     """The next future that is done, or its result. After the timeout the queue holds None for each that is missing."""
 
-    __slots__ = ('_resolve',)
+    __slots__ = ('_resolve', '_iterator')
 
     def _begin(self):
         return self._hand_over(Queue_get._begin(self))
 
     def _wake(self, exc):
+        if exc is not None:
+            # cancelled: this one is still to come
+            self._iterator._left += 1
         return self._hand_over(Queue_get._wake(self, exc))
 
     def _hand_over(self, waiter):
         if waiter is None:
+            self._iterator = None
             future = self._value
             if future is None:
                 raise TimeoutError
@@ -224,6 +228,7 @@ class _AsCompleted(Listener):
         op = As_completed_next.__new__(As_completed_next)
         op._queue = self._ready
         op._resolve = resolve
+        op._iterator = self
         return op
 
     def __aiter__(self):
