@@ -108,6 +108,9 @@ def listen(row: Row, folder: str) -> socket.socket:
     if row.unix:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(os.path.join(tempfile.mkdtemp(dir=folder), "socket"))
+    elif row.udp:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.bind(("127.0.0.1", 0))
     else:
         # with its protocol, as getaddrinfo() gives it: asyncio sets TCP_NODELAY on no other
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -1,14 +1,16 @@
 /* The load client: keeps connections to a server on this machine busy from one epoll loop.
  *
- *   load mode=echo    pid=SERVER port=N|path=P conns=N request=BYTES response=BYTES [line=N] [ops=N] warm=MS time=MS
+ *   load mode=echo    pid=SERVER port=N|path=P conns=N request=BYTES response=BYTES [line=N] [ops=N] [udp=1] warm=MS time=MS
  *       on each connection: send the request, read the response, again. The response has to equal the request where
- *       they are as long. With line=N every Nth byte is a newline. An exchange counts as `ops` operations.
+ *       they are as long. With line=N every Nth byte is a newline. An exchange counts as `ops` operations. With udp=1 a
+ *       connection is a UDP socket, and each request and response a datagram.
  *   load mode=connect pid=SERVER port=N conns=N [request=BYTES response=BYTES] warm=MS time=MS
  *       connect, send the request, read the response, read the end, close; again, `conns` of them side by side.
  *   load mode=hold    port=N conns=N
  *       make the first 100 connections, wait for a line on stdin, make the others, keep them.
  *   load mode=sink
- *       the other side: listen, send back what comes, and close when the peer does.
+ *       the other side: listen, send back what comes, and close when the peer does; and the same for datagrams that
+ *       come to a UDP socket of the same port.
  *
  * It prints one line of JSON and keeps its connections until stdin ends. After the warm-up it reads the server's CPU
  * clock itself, so that both ends of the measurement fall between two messages. It only ever talks to 127.0.0.1 or to
@@ -41,7 +43,7 @@ struct conn {
 
 static struct {
     const char *mode, *path;
-    long pid, port, conns, request, response, line, ops, warm, time;
+    long pid, port, conns, request, response, line, ops, udp, warm, time;
 } opt = {.mode = "", .path = "", .conns = 1, .ops = 1, .warm = 100, .time = 500};
 
 static int ep;
@@ -70,7 +72,8 @@ static void parse(int argc, char **argv)
 {
     struct { const char *name; long *value; } numbers[] = {
         {"pid", &opt.pid}, {"port", &opt.port}, {"conns", &opt.conns}, {"request", &opt.request},
-        {"response", &opt.response}, {"line", &opt.line}, {"ops", &opt.ops}, {"warm", &opt.warm}, {"time", &opt.time},
+        {"response", &opt.response}, {"line", &opt.line}, {"ops", &opt.ops}, {"udp", &opt.udp},
+        {"warm", &opt.warm}, {"time", &opt.time},
     };
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
@@ -114,12 +117,13 @@ static int dial(int flags)
         address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         length = sizeof address.in;
     }
-    int one = 1, fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    int one = 1, type = opt.udp ? SOCK_DGRAM : SOCK_STREAM;
+    int fd = socket(address.any.sa_family, type | SOCK_CLOEXEC | flags, 0);
     if (fd < 0)
         die("socket");
     if (connect(fd, &address.any, length) && errno != EINPROGRESS)
         die("connect");
-    if (!*opt.path)
+    if (!*opt.path && !opt.udp)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
 }
@@ -283,8 +287,13 @@ static void sink(void)
     if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 1024)
         || getsockname(listener, (struct sockaddr *)&address, &length))
         die("listen");
+    int datagrams = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (bind(datagrams, (struct sockaddr *)&address, length))
+        die("bind");
     in.data.fd = listener;
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &in);
+    in.data.fd = datagrams;
+    epoll_ctl(ep, EPOLL_CTL_ADD, datagrams, &in);
     in.data.fd = 0;
     epoll_ctl(ep, EPOLL_CTL_ADD, 0, &in);
     printf("{\"port\": %d}\n", ntohs(address.sin_port));
@@ -300,6 +309,13 @@ static void sink(void)
                     in.data.fd = fd;
                     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &in);
                 }
+                continue;
+            }
+            if (fd == datagrams) {
+                length = sizeof address;
+                ssize_t size = recvfrom(fd, chunk, CHUNK, 0, (struct sockaddr *)&address, &length);
+                if (size >= 0)
+                    sendto(fd, chunk, size, 0, (struct sockaddr *)&address, length);
                 continue;
             }
             ssize_t got = recv(fd, chunk, CHUNK, 0);

@@ -81,6 +81,7 @@ class Client:
         self.conns = min(number.get("conns", 1), 20_000)
         self.request, self.response = number.get("request", 0), number.get("response", 0)
         self.ops, line = number.get("ops", 1), number.get("line", 0)
+        self.type = socket.SOCK_DGRAM if number.get("udp") else socket.SOCK_STREAM
         self.warm, self.time = number.get("warm", 100) / 1e3, min(number.get("time", 500), 60_000) / 1e3
         self.payload = bytes(
             10 if line and i % line == line - 1 else 97 + (i + i // 997) % 26 for i in range(self.request)
@@ -93,8 +94,10 @@ class Client:
             sock = socket.socket(socket.AF_UNIX)
             sock.connect(self.path)
         else:
-            sock = socket.create_connection(("127.0.0.1", self.port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock = socket.socket(socket.AF_INET, self.type)
+            sock.connect(("127.0.0.1", self.port))
+            if self.type == socket.SOCK_STREAM:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
     def begin(self) -> None:
@@ -177,6 +180,9 @@ class Client:
     def sink(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         listener.setblocking(False)
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind(listener.getsockname())
+        self.selector.register(datagrams, selectors.EVENT_READ)
         self.selector.register(listener, selectors.EVENT_READ)
         self.selector.register(sys.stdin, selectors.EVENT_READ)
         print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
@@ -185,6 +191,10 @@ class Client:
                 sock = key.fileobj
                 if sock is sys.stdin:
                     return
+                if sock is datagrams:
+                    data, peer_address = datagrams.recvfrom(CHUNK)
+                    datagrams.sendto(data, peer_address)
+                    continue
                 if sock is listener:
                     with contextlib.suppress(BlockingIOError):
                         while True:

@@ -38,6 +38,7 @@ class Row:
     unit: str = "ns"
     load: dict[str, int] = field(default_factory=dict)  # what the load client is told
     unix: bool = False
+    udp: bool = False
 
     @property
     def theme(self) -> str:

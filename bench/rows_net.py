@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 from collections.abc import Callable
-from socket import socket
+from socket import SOCK_STREAM, socket
 from typing import Any
 
-from rows import BACKLOG, Row, add
+from rows import BACKLOG, Row, Unavailable, add, operation
 
 KIB = 1024
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 128\r\n\r\n"
@@ -77,6 +78,47 @@ def protocol_server(protocol: type) -> Callable[..., Any]:
 
 async def unix_echo(aio: Any, listener: socket) -> Any:
     return await aio.get_running_loop().create_unix_server(Echo, sock=listener, backlog=BACKLOG)
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data, addr)
+
+
+async def datagram_echo(aio: Any, sock: socket) -> Any:
+    transport, _ = await aio.get_running_loop().create_datagram_endpoint(DatagramEcho, sock=sock)
+    return transport
+
+
+class SendFile(asyncio.Protocol):
+    """Sends a file of FILE_SIZE bytes to whoever connects, and closes."""
+
+    def __init__(self, loop: Any, file: Any) -> None:
+        self.loop, self.file = loop, file
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.task = self.loop.create_task(self.send())
+
+    async def send(self) -> None:
+        await self.loop.sendfile(self.transport, self.file)
+        self.transport.close()
+
+
+FILE_SIZE = 10 * KIB * KIB
+
+
+async def file_server(aio: Any, listener: socket) -> Any:
+    loop = aio.get_running_loop()
+    if type(loop).sendfile is asyncio.AbstractEventLoop.sendfile:
+        raise Unavailable("this loop has no sendfile()")
+    file = tempfile.TemporaryFile()
+    file.write(bytes(FILE_SIZE))
+    file.flush()
+    return await loop.create_server(lambda: SendFile(loop, file), sock=listener, backlog=BACKLOG)
 
 
 async def stream_echo(aio: Any, listener: socket) -> Any:
@@ -151,6 +193,10 @@ for _title, _function in (
 _SMALL = {"mode": "echo", "conns": 10, "request": KIB, "response": KIB}
 serves("echo Unix Protocol, 1 KiB, 10 connections", unix_echo, unix=True, **_SMALL)
 
+for _size, _connections in itertools.product((64, KIB), (1, 10)):
+    _load = {"mode": "echo", "conns": _connections, "request": _size, "response": _size, "udp": 1}
+    add(Row(f"echo UDP, {_size} bytes, {plural(_connections)}", "serve", datagram_echo, native=False, load=_load, udp=True))
+
 # 100 lines of 20 bytes at once; an operation is one line.
 _LINES = {"mode": "echo", "conns": 10, "request": 2000, "response": 2000, "line": 20, "ops": 100}
 serves("pipelined small messages, Protocol", protocol_server(AnswerEachLine), **_LINES)
@@ -194,3 +240,51 @@ async def open_connection(aio: Any, n: int, port: int) -> None:
 
 add(Row("connect", "connect", connect, 200, native=False))
 add(Row("open_connection, one message", "connect", open_connection, 200))
+
+
+class DatagramClient(asyncio.DatagramProtocol):
+    """Sends the datagram again that comes back, n times."""
+
+    def __init__(self, n: int, done: Any) -> None:
+        self.n, self.done = n, done
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.n -= 1
+        if self.n:
+            self.transport.sendto(data)
+        else:
+            self.done.set_result(None)
+
+
+async def datagram_client(aio: Any, n: int, port: int, size: int) -> None:
+    """A connected endpoint, n messages there and back."""
+    loop = aio.get_running_loop()
+    done = loop.create_future()
+    transport, _ = await loop.create_datagram_endpoint(lambda: DatagramClient(n, done), remote_addr=("127.0.0.1", port))
+    transport.sendto(b"x" * size)
+    await done
+    transport.close()
+
+
+async def datagram_client_small(aio: Any, n: int, port: int) -> None:
+    await datagram_client(aio, n, port, 64)
+
+
+async def datagram_client_1k(aio: Any, n: int, port: int) -> None:
+    await datagram_client(aio, n, port, KIB)
+
+
+add(Row("UDP client, connected, 64 bytes", "connect", datagram_client_small, 2000, native=False))
+add(Row("UDP client, connected, 1024 bytes", "connect", datagram_client_1k, 2000, native=False))
+
+serves("sendfile, 10 MiB", file_server, mode="connect", conns=2, response=FILE_SIZE)
+
+
+@operation("getaddrinfo of a literal", 200, native=False)
+async def getaddrinfo(aio: Any, n: int) -> None:
+    loop = aio.get_running_loop()
+    for _ in range(n):
+        await loop.getaddrinfo("127.0.0.1", 8080, type=SOCK_STREAM)

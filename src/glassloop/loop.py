@@ -117,6 +117,14 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         protocol)."""
         return _connections().connect_accepted_socket(self, protocol_factory, sock, **options)
 
+    # ---- datagrams ----
+
+    def create_datagram_endpoint(self, protocol_factory, local_addr=None, remote_addr=None, **options):
+        """Open a datagram socket. See asyncio.loop.create_datagram_endpoint. Coroutine: (transport, protocol)."""
+        from .net import endpoint
+
+        return endpoint.create_datagram_endpoint(self, protocol_factory, local_addr, remote_addr, **options)
+
     # ---- names ----
 
     def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
@@ -216,9 +224,6 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         return '_signals' in self.__dict__ and self._signals.active()
 
     # ---- not there yet ----
-
-    async def create_datagram_endpoint(self, *args, **kwargs):
-        raise _not_yet('Datagram endpoints')
 
     async def connect_read_pipe(self, *args, **kwargs):
         raise _not_yet('Pipes')

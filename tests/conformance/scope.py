@@ -8,7 +8,6 @@ from __future__ import annotations
 from lists import Entry
 
 TLS = "needs TLS"
-DATAGRAMS = "needs datagram endpoints"
 PIPES = "needs pipe transports"
 SUBPROCESSES = "needs subprocesses"
 SENDFILE = "needs sendfile"
@@ -26,8 +25,6 @@ SCOPE = (
     Entry("test_streams.StreamTests.test_open_connection_no_loop_ssl", TLS),
     Entry("test_streams.StreamTests.test_open_unix_connection_no_loop_ssl", TLS),
     Entry("test_streams.StreamTests.test_start_tls*", TLS),
-    Entry("test_events.EventLoopTests.test_create_datagram_endpoint*", DATAGRAMS),
-    Entry("test_events.EventLoopTests.test_datagram_send_to_non_listening_address", DATAGRAMS, since=(3, 13)),
     Entry("test_events.EventLoopTests.test_bidirectional_pty", PIPES),
     Entry("test_events.EventLoopTests.test_read_p*", PIPES),
     Entry("test_events.EventLoopTests.test_unclosed_pipe_transport", PIPES),

@@ -76,16 +76,6 @@ static inline PyObject *gl_take_error(void) {
 #endif
 }
 
-/* set StopIteration(v) as cheaply as the interpreter accepts it */
-static inline void gl_set_stop(PyObject *v) {
-    if (v == Py_None) return;  /* NULL without an exception: StopIteration(None) */
-    if (PyTuple_Check(v) || PyExceptionInstance_Check(v)) {
-        PyObject *e = PyObject_CallOneArg(PyExc_StopIteration, v);
-        if (e) { PyErr_SetObject(PyExc_StopIteration, e); Py_DECREF(e); }
-    } else
-        PyErr_SetObject(PyExc_StopIteration, v);
-}
-
 static inline void gl_set_error(PyObject *e) { PyErr_SetObject((PyObject *)Py_TYPE(e), e); }
 
 /* ---- a step and a call, inside a context ---- */
@@ -166,6 +156,18 @@ static inline PyObject *gl_method1(PyObject *ctx, PyObject *obj, PyObject *name,
     argv[1] = arg;
     if (PyContext_Enter(ctx)) return NULL;
     res = PyObject_VectorcallMethod(name, argv, 2, NULL);
+    (void)PyContext_Exit(ctx);
+    return res;
+}
+
+/* obj.name(first, second) in ctx, likewise */
+static inline PyObject *gl_method2(PyObject *ctx, PyObject *obj, PyObject *name, PyObject *first, PyObject *second) {
+    PyObject *res, *argv[3];
+    argv[0] = obj;
+    argv[1] = first;
+    argv[2] = second;
+    if (PyContext_Enter(ctx)) return NULL;
+    res = PyObject_VectorcallMethod(name, argv, 3, NULL);
     (void)PyContext_Exit(ctx);
     return res;
 }

@@ -16,6 +16,7 @@ cdef extern from "glassloop/core/leaf.h":
     object gl_call(object ctx, object callback, object args)
     object gl_call1(object ctx, object callback, object arg)
     object gl_method1(object ctx, object obj, object name, object arg)
+    object gl_method2(object ctx, object obj, object name, object first, object second)
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
@@ -41,6 +42,9 @@ cdef inline object call1(object context, object callback, object arg):
 
 cdef inline object method1(object context, object obj, object name, object arg):
     return gl_method1(context, obj, name, arg)
+
+cdef inline object method2(object context, object obj, object name, object first, object second):
+    return gl_method2(context, obj, name, first, second)
 
 cdef inline object step(LoopBase core, object context, object coro):
     return gl_step(context, coro, RETURNED, RAISED, &core.handed)
@@ -202,6 +206,8 @@ cdef object recv(int fd, Py_ssize_t size)
 cdef Py_ssize_t recv_into(int fd, object buffer) except -2
 cdef Py_ssize_t send(int fd, object data, Py_ssize_t offset) except -2
 cdef Py_ssize_t sendv(int fd, list pieces, Py_ssize_t offset) except -2
+cdef object read(int fd, Py_ssize_t size)
+cdef Py_ssize_t write(int fd, object data, Py_ssize_t offset) except -2
 cdef int accept(int fd) except -2
 cdef object address(int fd, bint peer)
 cdef object as_address(object raw)
@@ -210,3 +216,22 @@ cdef int shut(int fd) except -1
 cdef int cork(LoopBase core, object data) except -1
 cdef Py_ssize_t cork_send(LoopBase core, int fd) except -2
 cdef bytes cork_take(LoopBase core)
+
+cdef struct Known:
+    char raw[28]
+    int size
+    PyObject *address
+
+@cython.final
+cdef class Datagrams:
+    cdef object sender
+    cdef int family
+    cdef char *buffer
+    cdef Py_ssize_t room
+    cdef Known *known
+    cdef char raw[128]
+    cdef int size
+    cdef object receive(self, int fd)
+    cdef Py_ssize_t send(self, int fd, object data, object address) except -2
+    cdef int _name(self, const char *raw, int size) except -1
+    cdef int _parse(self, object address, char *raw) except -1

@@ -71,6 +71,10 @@ def method1(context, obj, name, arg):
     return context.run(getattr(obj, name), arg)
 
 
+def method2(context, obj, name, first, second):
+    return context.run(getattr(obj, name), first, second)
+
+
 def step(core, context, coro):
     try:
         return context.run(coro.send, None)
@@ -418,6 +422,10 @@ class Op:
     def cr_running(self):
         return False
 
+    @property
+    def cr_frame(self):
+        return None
+
     __name__ = _ClassName()
 
 
@@ -592,7 +600,10 @@ def sendv(fd, pieces, offset):
 
 
 def address(fd, peer):
-    sock = socket.socket(fileno=fd)
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return None  # not a socket
     try:
         return sock.getpeername() if peer else sock.getsockname()
     except OSError:
@@ -621,6 +632,56 @@ def shut(fd):
         sock.shutdown(socket.SHUT_WR)
     finally:
         sock.detach()
+
+
+UNREADABLE = -3
+
+
+class Datagrams:
+    __slots__ = ('family', 'room', 'sender')
+
+    def __init__(self, family):
+        self.family = family
+        self.room = 65536 if family in (socket.AF_INET, socket.AF_INET6) else 262144
+        self.sender = None
+
+    def receive(self, fd):
+        sock = socket.socket(self.family, socket.SOCK_DGRAM, 0, fileno=fd)
+        try:
+            data, self.sender = sock.recvfrom(self.room, socket.MSG_DONTWAIT)
+            return data
+        except BlockingIOError:
+            return None
+        finally:
+            sock.detach()
+
+    def send(self, fd, data, address):
+        if address is not None and address is not self.sender and not self._readable(address):
+            return UNREADABLE
+        flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        sock = socket.socket(self.family, socket.SOCK_DGRAM, 0, fileno=fd)
+        try:
+            return sock.send(data, flags) if address is None else sock.sendto(data, flags, address)
+        except BlockingIOError:
+            return -1
+        finally:
+            sock.detach()
+
+    def _readable(self, address):
+        if self.family not in (socket.AF_INET, socket.AF_INET6) or type(address) is not tuple:
+            return False
+        if len(address) != 2 and (len(address) != 4 or self.family != socket.AF_INET6):
+            return False
+        host, port, *rest = address
+        if type(host) is not str or type(port) is not int or not 0 <= port <= 65535:
+            return False
+        if rest and not (type(rest[0]) is type(rest[1]) is int and 0 <= rest[0] <= 0xfffff and 0 <= rest[1] <= 0xffffffff):
+            return False
+        try:
+            socket.inet_pton(self.family, host)
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def cork(core, data):
@@ -653,3 +714,17 @@ def accept(fd):
         return -1
     finally:
         sock.detach()
+
+
+def read(fd, size):
+    try:
+        return os.read(fd, size)
+    except BlockingIOError:
+        return None
+
+
+def write(fd, data, offset):
+    try:
+        return os.write(fd, memoryview(data).cast('B')[offset:] if offset else data)
+    except BlockingIOError:
+        return -1

@@ -25,7 +25,7 @@ from cpython.object cimport PyObject, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.errno cimport EAGAIN, EEXIST, EINTR, ENOENT, errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef extern from "Python.h":
     void *PyMem_Realloc(void *, size_t)
@@ -33,6 +33,7 @@ cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_SetItem(object, object, object) except -1
     int PyDict_DelItem(object, object) except -1
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     object PyObject_GenericGetDict(object, void *)
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
@@ -42,6 +43,7 @@ cdef extern from *:
     #include <fcntl.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
+    #include <arpa/inet.h>
     #include <netinet/in.h>
     #include <netinet/tcp.h>
     #include <unistd.h>
@@ -159,10 +161,23 @@ cdef extern from *:
     void gl_set_iter(object, iternextfunc, sendfunc, unaryfunc)
     PyObject *gl_self(PyObject *)
     void gl_set_dict(object, Py_ssize_t)
-    void gl_set_stop(object)
     void gl_set_error(object)
     ssize_t c_recv "recv"(int, void *, size_t, int)
     ssize_t c_send "send"(int, const void *, size_t, int)
+    struct sockaddr:
+        pass
+    struct sockaddr_in:
+        unsigned short sin_family, sin_port
+    struct sockaddr_in6:
+        unsigned short sin6_family, sin6_port
+        uint32_t sin6_flowinfo, sin6_scope_id
+    ssize_t c_recvfrom "recvfrom"(int, void *, size_t, int, sockaddr *, socklen_t *)
+    ssize_t c_sendto "sendto"(int, const void *, size_t, int, const sockaddr *, socklen_t)
+    int inet_pton(int, const char *, void *)
+    unsigned short htons(unsigned short)
+    uint32_t htonl(uint32_t)
+    ssize_t c_read "read"(int, void *, size_t)
+    ssize_t c_write "write"(int, const void *, size_t)
     int MSG_NOSIGNAL, MSG_DONTWAIT
     int GL_PIECES
     struct iovec:
@@ -187,12 +202,21 @@ cdef object SWAP_CURRENT = asyncio.tasks._swap_current_task if OWN_THREAD_CURREN
 
 
 cdef extern from "glassloop/core/recycle.h":
-    int gl_recycle(object) except -1
+    int gl_recycle(object, Py_ssize_t, int) except -1
+    int gl_ready_stop() except -1
+    void gl_set_stop(object)
+
+gl_ready_stop()
 
 
 cdef int recycle(object cls) except -1:
     """Keep freed objects of this class for its next ones."""
-    return gl_recycle(cls)
+    cdef Op op
+    if not issubclass(cls, Op):
+        return gl_recycle(cls, 0, 0)
+    op = Op.__new__(Op)
+    op._phase = DONE
+    return gl_recycle(cls, <char *>&op._phase - <char *><PyObject *>op, DONE)
 
 
 cdef extern from *:
@@ -785,6 +809,10 @@ cdef class Op:
         return False
 
     @property
+    def cr_frame(self):
+        return None
+
+    @property
     def __name__(self):
         return type(self).__name__
 
@@ -1231,6 +1259,171 @@ cdef int shut(int fd) except -1:
     return 0
 
 
+# ---- datagrams ----
+
+cdef enum:
+    KNOWN = 64  # addresses, a power of two
+    UNREADABLE = -3  # == core.leaf.UNREADABLE of the twin
+
+cdef class Datagrams:
+    """What a datagram socket needs to receive and send: room for the largest datagram, and the addresses it heard of, so
+    that they aren't made anew for each. `sender`: where the last datagram came from."""
+
+    def __cinit__(self, int family):
+        self.family = family
+        self.room = 65536 if family in (AF_INET, AF_INET6) else 262144
+        self.buffer = NULL
+        self.known = NULL
+        self.size = 0
+
+    def __dealloc__(self):
+        cdef int i
+        PyMem_Free(self.buffer)
+        if self.known != NULL:
+            for i in range(KNOWN):
+                Py_XDECREF(self.known[i].address)
+            PyMem_Free(self.known)
+
+    cdef object receive(self, int fd):
+        """One datagram; None where none waits."""
+        cdef sockaddr_storage storage
+        cdef socklen_t size
+        cdef ssize_t n
+        if self.buffer == NULL:
+            self.buffer = <char *>PyMem_Realloc(NULL, self.room)
+            if self.buffer == NULL:
+                raise MemoryError
+        while True:
+            size = sizeof(storage)
+            n = c_recvfrom(fd, self.buffer, self.room, MSG_DONTWAIT, <sockaddr *>&storage, &size)
+            if n >= 0:
+                if <int>size != self.size or memcmp(&storage, self.raw, size) != 0:
+                    self._name(<char *>&storage, size)
+                return PyBytes_FromStringAndSize(self.buffer, n)
+            if errno == EAGAIN:
+                return None
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+
+    cdef int _name(self, const char *raw, int size) except -1:
+        """This is the sender: set `sender`, `raw` and `size`."""
+        cdef int family = (<sockaddr_storage *>raw).ss_family
+        cdef Known *known
+        self.sender = None
+        self.size = 0
+        if size == 0:
+            return 0
+        if not (family == AF_INET and size == 16 or family == AF_INET6 and size == 28):
+            self.sender = as_address(PyBytes_FromStringAndSize(raw, size))
+        else:
+            if self.known == NULL:
+                self.known = <Known *>PyMem_Realloc(NULL, KNOWN * sizeof(Known))
+                if self.known == NULL:
+                    raise MemoryError
+                memset(self.known, 0, KNOWN * sizeof(Known))
+            # by the port and the host's last byte
+            known = &self.known[(raw[2] * 31 + raw[3] + raw[7 if size == 16 else 23]) & (KNOWN - 1)]
+            if known.size != size or memcmp(known.raw, raw, size) != 0:
+                self.sender = as_address(PyBytes_FromStringAndSize(raw, size))
+                Py_XDECREF(known.address)
+                Py_INCREF(self.sender)
+                known.address = <PyObject *>self.sender
+                known.size = size
+                memcpy(known.raw, raw, size)
+            else:
+                self.sender = <object>known.address
+        if size <= <int>sizeof(self.raw):
+            memcpy(self.raw, raw, size)
+            self.size = size
+        return 0
+
+    cdef Py_ssize_t send(self, int fd, object data, object address) except -2:
+        """The size of what was sent, to an address, or for None to the one that the socket is connected to; -1 where the
+        kernel takes none now; UNREADABLE if `address` isn't one of digits, as the socket's family has them."""
+        cdef Py_buffer view
+        cdef char storage[128]
+        cdef char *raw = NULL
+        cdef const char *start
+        cdef Py_ssize_t length
+        cdef int size = 0
+        cdef ssize_t n
+        cdef bint plain = type(data) is bytes
+        if address is not None:
+            if address is self.sender and self.size != 0:
+                raw = self.raw
+                size = self.size
+            else:
+                raw = storage
+                size = self._parse(address, storage)
+                if size == 0:
+                    return UNREADABLE
+        if plain:
+            start = PyBytes_AS_STRING(data)
+            length = PyBytes_GET_SIZE(data)
+        else:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            start = <char *>view.buf
+            length = view.len
+        try:
+            while True:
+                if size == 0:
+                    n = c_send(fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+                else:
+                    n = c_sendto(fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL, <sockaddr *>raw, size)
+                if n >= 0:
+                    return n
+                if errno == EAGAIN:
+                    return -1
+                if errno != EINTR:
+                    PyErr_SetFromErrno(OSError)
+                PyErr_CheckSignals()
+        finally:
+            if not plain:
+                PyBuffer_Release(&view)
+
+    cdef int _parse(self, object address, char *raw) except -1:
+        """The size of the address in `raw`; 0 if it can't be read."""
+        cdef sockaddr_in *four = <sockaddr_in *>raw
+        cdef sockaddr_in6 *six = <sockaddr_in6 *>raw
+        cdef Py_ssize_t length, n
+        cdef const char *host
+        if type(address) is not tuple:
+            return 0
+        n = len(<tuple>address)
+        if n != 2 and (n != 4 or self.family != AF_INET6):
+            return 0
+        if type((<tuple>address)[0]) is not str or type((<tuple>address)[1]) is not int:
+            return 0
+        if not 0 <= (<tuple>address)[1] <= 65535:
+            return 0
+        host = PyUnicode_AsUTF8AndSize((<tuple>address)[0], &length)
+        if length > 64 or memchr(host, 0, length) != NULL:
+            return 0
+        if self.family == AF_INET:
+            memset(raw, 0, 16)
+            if inet_pton(AF_INET, host, raw + 4) != 1:
+                return 0
+            four.sin_family = AF_INET
+            four.sin_port = htons((<tuple>address)[1])
+            return 16
+        if self.family == AF_INET6:
+            memset(raw, 0, 28)
+            if inet_pton(AF_INET6, host, raw + 8) != 1:
+                return 0
+            six.sin6_family = AF_INET6
+            six.sin6_port = htons((<tuple>address)[1])
+            if n == 4:
+                if type((<tuple>address)[2]) is not int or type((<tuple>address)[3]) is not int:
+                    return 0
+                if not (0 <= (<tuple>address)[2] <= 0xfffff and 0 <= (<tuple>address)[3] <= 0xffffffff):
+                    return 0
+                six.sin6_flowinfo = htonl((<tuple>address)[2])
+                six.sin6_scope_id = (<tuple>address)[3]
+            return 28
+        return 0
+
+
 # A loop's cork: what the entry of the ready queue that runs writes to one descriptor, in small pieces, is gathered here.
 
 cdef int cork(LoopBase core, object data) except -1:
@@ -1283,3 +1476,49 @@ cdef int accept(int fd) except -2:
         if errno != EINTR:
             PyErr_SetFromErrno(OSError)
         PyErr_CheckSignals()
+
+
+# ---- pipes and character devices: these block unless the descriptor is non-blocking ----
+
+cdef object read(int fd, Py_ssize_t size):
+    """Up to `size` bytes; b'' at the end; None where nothing is there yet."""
+    cdef char small[SMALL]
+    cdef ssize_t n
+    cdef PyObject *o
+    while True:
+        if size <= SMALL:
+            n = c_read(fd, small, size)
+            if n >= 0:
+                return PyBytes_FromStringAndSize(small, n)
+        else:
+            o = raw_bytes(NULL, size)
+            n = c_read(fd, PyBytes_AS_STRING(<object>o), size)
+            if n >= 0:
+                if n != size:
+                    _PyBytes_Resize(&o, n)
+                return _owned(o)
+            Py_DECREF(<object>o)
+        if errno == EAGAIN:
+            return None
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+        PyErr_CheckSignals()
+
+
+cdef Py_ssize_t write(int fd, object data, Py_ssize_t offset) except -2:
+    """Bytes of data[offset:] that the kernel took; -1 where it takes none now."""
+    cdef Py_buffer view
+    cdef ssize_t n
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            n = c_write(fd, <char *>view.buf + offset, view.len - offset)
+            if n >= 0:
+                return n
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+    finally:
+        PyBuffer_Release(&view)
