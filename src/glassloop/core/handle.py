@@ -78,11 +78,17 @@ class Handle(HandleBase):
 
 
 def callback_source(handle):
-    """The callback with its place in the source; its arguments too, but from 3.13 on only in debug mode, as asyncio."""
+    """The callback with its place in the source; its arguments too, but from 3.13 on only in debug mode, as asyncio.
+    A callback or argument whose repr() fails is no reason to fail here."""
     args = handle._args or ()
-    if _SHOWS_ARGS_IN_DEBUG:
-        return format_helpers._format_callback_source(handle._callback, args, debug=handle._loop.get_debug())
-    return format_helpers._format_callback_source(handle._callback, args)
+    try:
+        if _SHOWS_ARGS_IN_DEBUG:
+            return format_helpers._format_callback_source(handle._callback, args, debug=handle._loop.get_debug())
+        return format_helpers._format_callback_source(handle._callback, args)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        return f'<{type(handle._callback).__name__} whose repr() raised {type(error).__name__}>'
 
 
 def _describe(handle):
