@@ -9,7 +9,7 @@ Where things are, as data flows:
     core/       futures, tasks, handles, the turn of the loop, the poller       (compiled)
     net/        transports, servers, streams, names, bare sockets
     sync/       gather, wait, timeouts, task groups, locks, queues              (compiled)
-    work/       threads and signals
+    work/       threads, signals and subprocesses
     loop.py     EventLoop: the asyncio face, composed of the above
     runner.py   run, Runner, install
     cli.py      the `glassloop` command
@@ -44,6 +44,7 @@ _LAZY = {
                      'QueueShutDown', 'Semaphore', 'TaskGroup', 'Timeout', 'as_completed',
                      'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'gather',
                      'shield', 'sleep', 'timeout', 'timeout_at', 'wait', 'wait_for'), '.sync'),
+    **dict.fromkeys(('create_subprocess_exec', 'create_subprocess_shell'), '.work.subprocess'),
     **dict.fromkeys(('to_thread',), '.work.threads'),
 }
 
@@ -64,6 +65,8 @@ def __getattr__(name: str) -> Any:
     if module is not None:
         value = globals()[name] = getattr(_importlib.import_module(module, __name__), name)
         return value
+    if name == 'subprocess':
+        return _importlib.import_module('.subprocess', __name__)
     # asyncio's submodules, and what it has without naming it in __all__
     try:
         return getattr(_asyncio, name)

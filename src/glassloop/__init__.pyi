@@ -12,6 +12,7 @@ from asyncio import timeout_at as timeout_at
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
+from . import subprocess as subprocess
 from .core import poller as _poller
 from .runner import EventLoopPolicy as EventLoopPolicy
 from .runner import Runner as Runner

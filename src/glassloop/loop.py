@@ -9,8 +9,9 @@ It composes the parts and holds no logic of its own:
     net.socks.Sockets         sock_* and add_reader, add_writer            (compiled)
     work.threads.Executors    run_in_executor and the default executor
     work.signals.Signals      add_signal_handler
+    work.spawn, work.children subprocess_exec, subprocess_shell
 
-What is not there yet says so: TLS, datagrams, pipes, subprocesses and sendfile raise NotImplementedError.
+What is not there yet says so: TLS and sendfile raise NotImplementedError.
 """
 import asyncio
 from functools import cache, cached_property
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .net.resolve import Resolver
     from .net.socks import Sockets
     from .net.table import Transports
+    from .work.children import Children
     from .work.signals import Signals
     from .work.threads import Executors
 
@@ -88,8 +90,14 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
         return Signals(self)
 
+    @cached_property
+    def _children(self) -> 'Children':
+        from .work.children import Children
+
+        return Children(self)
+
     def _close_parts(self) -> None:
-        for name in ('_signals', '_executors', '_resolver', '_sockets'):
+        for name in ('_signals', '_executors', '_resolver', '_sockets', '_children'):
             part = self.__dict__.get(name)
             if part is not None:
                 part.close()
@@ -134,6 +142,34 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
     def getnameinfo(self, sockaddr, flags=0):
         """socket.getnameinfo() on a thread. Coroutine."""
         return self._resolver.getnameinfo(sockaddr, flags)
+
+    # ---- pipes ----
+
+    def connect_read_pipe(self, protocol_factory, pipe):
+        """Read from a pipe, FIFO, socket or character device, a file object. Coroutine: (transport, protocol)."""
+        from .net import pipes
+
+        return pipes.connect_read_pipe(self, protocol_factory, pipe)
+
+    def connect_write_pipe(self, protocol_factory, pipe):
+        """Write into a pipe, FIFO, socket or character device, a file object. Coroutine: (transport, protocol)."""
+        from .net import pipes
+
+        return pipes.connect_write_pipe(self, protocol_factory, pipe)
+
+    # ---- subprocesses ----
+
+    def subprocess_exec(self, protocol_factory, program, *args, **options):
+        """Start a program. See asyncio.loop.subprocess_exec. Coroutine: (transport, protocol)."""
+        from .work import spawn
+
+        return spawn.subprocess_exec(self, protocol_factory, program, *args, **options)
+
+    def subprocess_shell(self, protocol_factory, cmd, **options):
+        """Run a command in the shell. See asyncio.loop.subprocess_shell. Coroutine: (transport, protocol)."""
+        from .work import spawn
+
+        return spawn.subprocess_shell(self, protocol_factory, cmd, **options)
 
     # ---- descriptors and bare sockets ----
 
@@ -224,18 +260,6 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         return '_signals' in self.__dict__ and self._signals.active()
 
     # ---- not there yet ----
-
-    async def connect_read_pipe(self, *args, **kwargs):
-        raise _not_yet('Pipes')
-
-    async def connect_write_pipe(self, *args, **kwargs):
-        raise _not_yet('Pipes')
-
-    async def subprocess_exec(self, *args, **kwargs):
-        raise _not_yet('Subprocesses')
-
-    async def subprocess_shell(self, *args, **kwargs):
-        raise _not_yet('Subprocesses')
 
     async def start_tls(self, *args, **kwargs):
         raise _not_yet('TLS')

@@ -25,6 +25,10 @@ EXPECTED = (
         "test_events.EventLoopTests.test_create_server_multiple_hosts_ipv?",
         "replaces the socket module of asyncio.base_events and loop._start_serving by mocks",
     ),
+    Entry(
+        "test_subprocess.*.test_pause_reading",
+        "replaces loop.connect_read_pipe and methods of the pipe's transport by mocks",
+    ),
     # differences that are meant
     Entry(
         "test_tasks.OwnTask_*.test_log_destroyed_pending_task",

@@ -8,8 +8,6 @@ from __future__ import annotations
 from lists import Entry
 
 TLS = "needs TLS"
-PIPES = "needs pipe transports"
-SUBPROCESSES = "needs subprocesses"
 SENDFILE = "needs sendfile"
 
 SCOPE = (
@@ -25,14 +23,5 @@ SCOPE = (
     Entry("test_streams.StreamTests.test_open_connection_no_loop_ssl", TLS),
     Entry("test_streams.StreamTests.test_open_unix_connection_no_loop_ssl", TLS),
     Entry("test_streams.StreamTests.test_start_tls*", TLS),
-    Entry("test_events.EventLoopTests.test_bidirectional_pty", PIPES),
-    Entry("test_events.EventLoopTests.test_read_p*", PIPES),
-    Entry("test_events.EventLoopTests.test_unclosed_pipe_transport", PIPES),
-    Entry("test_events.EventLoopTests.test_write_p*", PIPES),
-    Entry("test_streams.StreamTests.test_read_all_from_pipe_reader", PIPES),
-    Entry("test_subprocess.*", SUBPROCESSES),
-    Entry("test_events.EventLoopTests.test_subprocess_*", SUBPROCESSES),
-    Entry("test_base_events.BaseEventLoopTests.test_subprocess_*", SUBPROCESSES),
-    Entry("test_unix_events.TestFork.test_fork_asyncio_subprocess", SUBPROCESSES, since=(3, 12)),
     Entry("test_sendfile.*", SENDFILE),
 )
