@@ -724,20 +724,6 @@ def test_arguments_that_do_not_fit_together_are_told(
             assert options["sock"].fileno() >= 0, "the caller's socket was closed"
 
 
-@pytest.mark.extra("TLS is still to come")
-@pytest.mark.parametrize("method", ["connection", "unix", "accepted"])
-def test_tls_is_said_to_be_missing(loop: Any, method: str) -> None:
-    context = ssl.create_default_context()
-    with sockets() as made:
-        coroutine = {
-            "connection": lambda: loop.create_connection(Recorder, "localhost", 1, ssl=context),
-            "unix": lambda: loop.create_unix_connection(Recorder, "/x", ssl=context, server_hostname="x"),
-            "accepted": lambda: loop.connect_accepted_socket(Recorder, made["tcp"], ssl=context),
-        }[method]()
-        with pytest.raises(NotImplementedError, match="TLS"):
-            loop.run_until_complete(coroutine)
-
-
 def test_debug_mode_tells_of_each_connection(loop: Any, listening: socket.socket, caplog: Any) -> None:
     async def main() -> None:
         transport, _ = await loop.create_connection(Recorder, *listening.getsockname())

@@ -1029,19 +1029,6 @@ def test_arguments_that_do_not_fit_together_are_told(
             assert options["sock"].fileno() >= 0, "the caller's socket was closed"
 
 
-@pytest.mark.extra("TLS is still to come")
-@pytest.mark.parametrize("method", ["tcp", "unix"])
-def test_tls_is_said_to_be_missing(loop: Any, unix_path: str, method: str) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if method == "tcp":
-        coroutine = loop.create_server(Echo, "127.0.0.1", 0, ssl=context)
-    else:
-        coroutine = loop.create_unix_server(Echo, unix_path, ssl=context)
-    with pytest.raises(NotImplementedError, match="TLS"):
-        loop.run_until_complete(coroutine)
-    assert not os.path.exists(unix_path)
-
-
 def test_a_port_taken_between_bind_and_listen_leaves_no_socket_open(loop: Any) -> None:
     async def main() -> None:
         # two sockets may be bound to a port, but only one may listen

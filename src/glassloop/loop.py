@@ -133,6 +133,12 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
         return endpoint.create_datagram_endpoint(self, protocol_factory, local_addr, remote_addr, **options)
 
+    def start_tls(self, transport, protocol, sslcontext, **options):
+        """Go on over TLS on a connection. See asyncio.loop.start_tls. Coroutine: the transport to use from now on."""
+        from .net.upgrade import start_tls
+
+        return start_tls(self, transport, protocol, sslcontext, **options)
+
     # ---- names ----
 
     def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
@@ -260,9 +266,6 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         return '_signals' in self.__dict__ and self._signals.active()
 
     # ---- not there yet ----
-
-    async def start_tls(self, *args, **kwargs):
-        raise _not_yet('TLS')
 
     async def sendfile(self, *args, **kwargs):
         raise _not_yet('sendfile()')

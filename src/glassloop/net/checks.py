@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, NoReturn
+from typing import Any
 
 try:
     import ssl as _ssl
@@ -11,11 +11,14 @@ except ImportError:  # a Python without OpenSSL
 
 
 def tls_timeouts(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
-    """Raise ValueError for a TLS timeout without TLS."""
-    if handshake is not None and not ssl:
-        raise ValueError('ssl_handshake_timeout is only meaningful with ssl')
-    if shutdown is not None and not ssl:
-        raise ValueError('ssl_shutdown_timeout is only meaningful with ssl')
+    """Raise ValueError for a TLS timeout without TLS, or one that isn't positive."""
+    for name, timeout in (('handshake', handshake), ('shutdown', shutdown)):
+        if timeout is None:
+            continue
+        if not ssl:
+            raise ValueError(f'ssl_{name}_timeout is only meaningful with ssl')
+        if not timeout > 0:
+            raise ValueError(f'ssl_{name}_timeout should be a positive number, got {timeout}')
 
 
 def server_tls(ssl: Any, handshake: float | None, shutdown: float | None) -> None:
@@ -41,8 +44,3 @@ def unix_stream(sock: socket.socket) -> None:
     """Raise ValueError unless it is a Unix stream socket."""
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
         raise ValueError(f'A UNIX Domain Stream Socket was expected, got {sock!r}')
-
-
-def no_tls() -> NoReturn:
-    """Raise NotImplementedError: TLS comes later."""
-    raise NotImplementedError('TLS on a glassloop loop: not yet. asyncio.SelectorEventLoop has it.')

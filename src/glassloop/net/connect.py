@@ -23,7 +23,7 @@ import os
 import socket
 from asyncio.log import logger
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import checks
 from . import transport as _transport
@@ -70,8 +70,11 @@ async def create_connection(
     `local_addr`: (host, port) to connect from. `happy_eyeballs_delay`: seconds until the next address is tried beside those
     before (None: one after another). `interleave`: mix the addresses' families, after so many of the first one.
 
-    Raises OSError, with all_errors an ExceptionGroup of what each address failed with; ValueError and TypeError for
-    arguments that don't fit together; NotImplementedError for TLS."""
+    `ssl`: an SSLContext, or True for the default one: TLS, with `server_hostname` (`host` by default; '': not checked) as
+    the name that the certificate has to have. Timeouts in seconds.
+
+    Raises OSError (ssl.SSLError too), with all_errors an ExceptionGroup of what each address failed with; ValueError and
+    TypeError for arguments that don't fit together."""
     if server_hostname is not None and not ssl:
         raise ValueError('server_hostname is only meaningful with ssl')
     if ssl and server_hostname is None and not host:
@@ -85,8 +88,6 @@ async def create_connection(
         checks.stream(sock)
     elif host is None and port is None:
         raise ValueError('host and port was not specified and no sock specified')
-    if ssl:
-        checks.no_tls()
 
     if sock is None:
         info = literal(host, port, family, socket.SOCK_STREAM, proto)
@@ -101,7 +102,10 @@ async def create_connection(
             sock = await _dial(loop, infos[0], None, None)
         else:
             sock = await _dial_any(loop, infos, local_infos, happy_eyeballs_delay, interleave, all_errors)
-    transport, protocol = await _transport_for(loop, sock, protocol_factory)
+    if ssl and server_hostname is None:
+        server_hostname = host
+    tls = _TLS(ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout) if ssl else None
+    transport, protocol = await _transport_for(loop, sock, protocol_factory, tls)
     if loop.get_debug():
         logger.debug('%r connected to %s:%r: (%r, %r)', sock, host, port, transport, protocol)
     return transport, protocol
@@ -135,12 +139,11 @@ async def create_unix_connection(
         raise ValueError('path and sock can not be specified at the same time')
     else:
         path = os.fspath(path)
-    if ssl:
-        checks.no_tls()
 
     if sock is None:
         sock = await _dial(loop, (socket.AF_UNIX, socket.SOCK_STREAM, 0, '', path), None, None)
-    return await _transport_for(loop, sock, protocol_factory)
+    tls = _TLS(ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout) if ssl else None
+    return await _transport_for(loop, sock, protocol_factory, tls)
 
 
 async def connect_accepted_socket(
@@ -152,21 +155,30 @@ async def connect_accepted_socket(
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
 ) -> Connected:
-    """A transport for a stream connection that was accepted elsewhere. Raises ValueError if it is no stream socket,
-    TypeError if it is an SSLSocket, NotImplementedError for TLS."""
+    """A transport for a stream connection that was accepted elsewhere; `ssl`: the SSLContext of a TLS server. Raises
+    ValueError if it is no stream socket, TypeError if it is an SSLSocket, what the TLS handshake failed with."""
     checks.stream(sock)
     checks.tls_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     checks.no_ssl_socket(sock)
-    if ssl:
-        checks.no_tls()
-    transport, protocol = await _transport_for(loop, sock, protocol_factory)
+    tls = _TLS(ssl, True, None, ssl_handshake_timeout, ssl_shutdown_timeout) if ssl else None
+    transport, protocol = await _transport_for(loop, sock, protocol_factory, tls)
     if loop.get_debug():
         logger.debug('%r handled: (%r, %r)', sock, transport, protocol)
     return transport, protocol
 
 
+class _TLS(NamedTuple):
+    """How a connection's TLS is to be."""
+
+    ssl: Any  # an SSLContext, or True
+    server_side: bool
+    server_hostname: str | None
+    handshake_timeout: float | None
+    shutdown_timeout: float | None
+
+
 async def _transport_for(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol_factory: ProtocolFactory
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol_factory: ProtocolFactory, tls: _TLS | None = None
 ) -> Connected:
     """A transport of its own for a connected socket, once connection_made() has run."""
     try:
@@ -174,7 +186,13 @@ async def _transport_for(
             sock.setblocking(False)
         protocol = protocol_factory()
         waiter = loop.create_future()
-        transport = _transport.make_transport(loop, sock, protocol, waiter, None, None)
+        if tls is None:
+            transport = _transport.make_transport(loop, sock, protocol, waiter, None, None)
+        else:
+            from .tls import over_socket
+
+            context = None if isinstance(tls.ssl, bool) else tls.ssl
+            transport = over_socket(loop, sock, protocol, context, waiter, None, *tls[1:])
     except BaseException:
         sock.close()
         raise

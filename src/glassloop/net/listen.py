@@ -46,8 +46,10 @@ async def create_server(
     """A Server that listens on TCP: on each address of `host` (a name or address, a sequence of them; '' or None: all
     interfaces), or on `sock`, bound already, which the server then owns. IPv6 sockets take no IPv4 connections.
 
-    Raises OSError (its errno is bind()'s); ValueError and TypeError for arguments that don't fit together;
-    NotImplementedError for TLS."""
+    `ssl`: the SSLContext of a TLS server; timeouts in seconds. A connection whose handshake fails is closed, and its
+    protocol never called; in debug mode the exception handler hears of it.
+
+    Raises OSError (its errno is bind()'s); ValueError and TypeError for arguments that don't fit together."""
     checks.server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     checks.no_ssl_socket(sock)
     named = host is not None or port is not None
@@ -58,8 +60,6 @@ async def create_server(
         raise ValueError('host/port and sock can not be specified at the same time')
     else:
         checks.stream(sock)
-    if ssl is not None:
-        checks.no_tls()
 
     if sock is None:
         if reuse_address is None:
@@ -68,7 +68,8 @@ async def create_server(
         sockets = _bound_sockets(infos, reuse_address, reuse_port, keep_alive, loop.get_debug())
     else:
         sockets = [sock]
-    return _serve(loop, protocol_factory, sockets, sock is None, backlog, start_serving)
+    tls = None if ssl is None else (ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    return _serve(loop, protocol_factory, sockets, sock is None, backlog, start_serving, tls)
 
 
 async def create_unix_server(
@@ -96,14 +97,13 @@ async def create_unix_server(
         raise ValueError('path and sock can not be specified at the same time')
     else:
         path = os.fspath(path)
-    if ssl:
-        checks.no_tls()
 
     made = sock is None
     if sock is None:
         sock = _bound_unix_socket(path)
     files = _socket_files(sock) if cleanup_socket else ()
-    return _serve(loop, protocol_factory, [sock], made, backlog, start_serving, files)
+    tls = None if ssl is None else (ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    return _serve(loop, protocol_factory, [sock], made, backlog, start_serving, tls, files)
 
 
 def _serve(
@@ -113,13 +113,14 @@ def _serve(
     made: bool,
     backlog: int,
     start_serving: bool,
+    tls: tuple[Any, float | None, float | None] | None,
     socket_files: Sequence[tuple[str | bytes, int]] = (),
 ) -> Server:
     """The Server of these sockets. On an error those that were made here are closed."""
     try:
         for sock in sockets:
             sock.setblocking(False)
-        server = Server(loop, sockets, protocol_factory, backlog, socket_files)
+        server = Server(loop, sockets, protocol_factory, backlog, socket_files, tls)
         if start_serving:
             server._start_serving()
     except BaseException:

@@ -60,6 +60,7 @@ cdef class StreamReader:
     cdef int _next(self) except -1
     @cython.final
     cdef bytes _take_all(self)
+    cpdef bytes _hand_over(self)
     @cython.final
     @cython.locals(found=Py_ssize_t)
     cdef Py_ssize_t _find(self, object separator, Py_ssize_t start) except -2

@@ -275,6 +275,11 @@ class StreamReader:
     def _take_all(self):
         return self._take(self._size) if self._size else b''
 
+    def _hand_over(self):
+        """All that is buffered, for somebody else; the transport needn't be paused any more."""
+        self._paused = False
+        return self._take_all()
+
     def _find(self, separator, start):
         """Where the separator begins, at `start` or later; -1 if it is not there."""
         if self._rest is None:

@@ -10,9 +10,12 @@ cdef class Acceptor(Watcher):
     cdef object _factory
     cdef object _context
     cdef object _retry
+    cdef object _tls
     cdef int _room
 
     @cython.locals(left=int, fd=int)
     cdef int _run(self, LoopBase core) except -1
     @cython.final
     cdef _failed(self, error)
+    @cython.final
+    cdef _secured(self, int fd, protocol)

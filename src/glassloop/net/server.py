@@ -10,7 +10,8 @@ What goes wrong in accepting takes down nothing but itself, and never in silence
   event over and over;
 - a connection that ended before it was accepted is skipped; so is one with an error of its own, which is reported;
 - any other error of the listening socket: as when out of descriptors;
-- a protocol factory that raises: reported; its connection is closed.
+- a protocol factory that raises: reported; its connection is closed;
+- a TLS handshake that fails: told in debug mode only, since anybody can bring that about; its connection is closed.
 
 A server counts its connections and knows them through the loop's table of transports, which is weak: an abandoned
 transport can be collected. It is finished, and wait_closed() returns, when it is closed and the last one has gone.
@@ -45,9 +46,10 @@ _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 class Acceptor(Watcher):
     """Accepts connections of one listening socket. Called with a descriptor, it makes that connection's transport."""
 
-    __slots__ = ('_context', '_factory', '_loop', '_retry', '_room', '_server', '_sock')
+    __slots__ = ('_context', '_factory', '_loop', '_retry', '_room', '_server', '_sock', '_tls')
 
-    def __init__(self, loop, sock, protocol_factory, server, backlog):
+    def __init__(self, loop, sock, protocol_factory, server, backlog, tls=None):
+        """tls: (SSLContext, handshake timeout, shutdown timeout), or None."""
         self._core = loop
         self._poller = loop._poller
         self._fd = sock.fileno()
@@ -57,6 +59,7 @@ class Acceptor(Watcher):
         self._loop = loop
         self._sock = sock
         self._factory = protocol_factory
+        self._tls = tls
         self._server = server
         self._room = min(max(backlog, 1), BATCH)
         self._context = _leaf.copy_context()
@@ -103,7 +106,10 @@ class Acceptor(Watcher):
         protocol = None
         try:
             protocol = self._factory()
-            transport = _transport.make_transport(self._loop, fd, protocol, None, None, self._server)
+            if self._tls is None:
+                transport = _transport.make_transport(self._loop, fd, protocol, None, None, self._server)
+            else:
+                transport = self._secured(fd, protocol)
         except BaseException as e:
             os.close(fd)
             if isinstance(e, (KeyboardInterrupt, SystemExit)):
@@ -115,6 +121,14 @@ class Acceptor(Watcher):
             return
         if self._loop.get_debug():
             logger.debug('%r got a new connection: %r', self._server, transport)
+
+    def _secured(self, fd, protocol):
+        from .tls import over_socket
+
+        context, handshake_timeout, shutdown_timeout = self._tls
+        return over_socket(
+            self._loop, fd, protocol, context, None, self._server, True, None, handshake_timeout, shutdown_timeout
+        )
 
     def _failed(self, error):
         """accept() raised an OSError: go on, or stop for a while."""
@@ -138,14 +152,15 @@ class Server(asyncio.Server):
 
     wait_closed(), close_clients() and abort_clients() work as in Python 3.13 on every version."""
 
-    def __init__(self, loop, sockets, protocol_factory, backlog, socket_files=()):
+    def __init__(self, loop, sockets, protocol_factory, backlog, socket_files=(), tls=None):
         """`sockets`: bound stream sockets, which the server owns from now on. `socket_files`: (path, inode) of the files
-        to remove on close()."""
+        to remove on close(). `tls`: (SSLContext, handshake timeout, shutdown timeout), or None."""
         self._loop = loop
         self._sockets = sockets
         self._socket_files = socket_files
         self._protocol_factory = protocol_factory
         self._backlog = backlog
+        self._tls = tls
         self._acceptors = []
         self._active_count = 0
         self._waiters = []
@@ -167,8 +182,14 @@ class Server(asyncio.Server):
 
     @property
     def _clients(self):
-        """The connections that are there."""
-        return [transport for transport in list(self._loop._transports.values()) if transport._server is self]
+        """The connections that are there: their uppermost transports."""
+        transports = []
+        for transport in list(self._loop._transports.values()):
+            if transport._server is self:
+                while isinstance(above := transport.get_protocol(), asyncio.Transport):
+                    transport = above  # TLS
+                transports.append(transport)
+        return transports
 
     def _wakeup(self):
         waiters = self._waiters
@@ -178,6 +199,11 @@ class Server(asyncio.Server):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    @property
+    def _ssl_context(self):
+        # no part of the interface; libraries look there whether a server speaks TLS
+        return None if self._tls is None else self._tls[0]
 
     # ---- the public face ----
 
@@ -204,7 +230,7 @@ class Server(asyncio.Server):
         try:
             for sock in self._sockets:
                 sock.listen(self._backlog)
-                acceptor = Acceptor(self._loop, sock, self._protocol_factory, self, self._backlog)
+                acceptor = Acceptor(self._loop, sock, self._protocol_factory, self, self._backlog, self._tls)
                 self._acceptors.append(acceptor)
                 acceptor.start()
         except BaseException:

@@ -72,6 +72,9 @@ class StreamReaderProtocol(Sink):
         reader = self._stream_reader
         if reader is not None and reader._transport is not None:
             reader._transport = transport
+        reader = self._stream_reader
+        if reader is not None and reader._transport is not None:
+            reader._transport = transport
 
     # ---- called by the transport ----
 
