@@ -226,6 +226,77 @@ class TestTasksInSight:
         assert asyncio.all_tasks(loop) == set()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="new in Python 3.14")
+class TestCallGraphs:
+    @staticmethod
+    def waiting_for(future):
+        return sorted(graph.future.get_name() for graph in asyncio.capture_call_graph(future).awaited_by)
+
+    @pytest.mark.parametrize("way", ["await", "gather", "gather of gather", "wait", "shield", "wait_for", "as_completed"])
+    def test_tell_who_waits_for_a_task(self, aio, run, way):
+        async def wait_for(task):
+            match way:
+                case "await":
+                    await task
+                case "gather":
+                    await aio.gather(task, work())
+                case "gather of gather":
+                    await aio.gather(aio.gather(task))
+                case "wait":
+                    await aio.wait([task], timeout=60)
+                case "shield":
+                    await aio.shield(task)
+                case "wait_for":
+                    await aio.wait_for(task, 60)
+                case _:
+                    for first in aio.as_completed([task]):
+                        await first
+
+        async def main():
+            stop = aio.Event()
+            task = aio.create_task(stop.wait(), name="awaited")
+            waiting = aio.create_task(wait_for(task), name="waiting")
+            assert self.waiting_for(task) == []
+            await aio.sleep(0.01)
+            assert self.waiting_for(task) == ["waiting"]
+            assert "waiting" in asyncio.format_call_graph(task)
+            stop.set()
+            await waiting
+            assert self.waiting_for(task) == []
+
+        run(main())
+
+    def test_tell_who_waits_for_a_group(self, aio, run):
+        async def main():
+            stop = aio.Event()
+
+            async def parent():
+                async with aio.TaskGroup() as group:
+                    children.append(group.create_task(stop.wait()))
+
+            children = []
+            task = aio.create_task(parent(), name="parent")
+            await aio.sleep(0.01)
+            assert self.waiting_for(children[0]) == ["parent"]
+            stop.set()
+            await task
+            assert self.waiting_for(children[0]) == []
+
+        run(main())
+
+    def test_of_the_running_task(self, aio, run):
+        async def inner():
+            return asyncio.capture_call_graph()
+
+        async def main():
+            graph = await aio.create_task(inner())
+            assert graph.call_stack[0].frame.f_code is inner.__code__
+            (waiting,) = graph.awaited_by
+            assert waiting.future is asyncio.current_task()
+
+        run(main())
+
+
 class TestTheStandardLibraryOnOurTasks:
     def test_gather(self, run):
         async def main():

@@ -17,6 +17,7 @@ import importlib
 import pkgutil
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,9 @@ def _lead_loops_to(loop_class: type) -> type:
         return loop_class()
 
     for module, name in _POLICIES:
-        policy = getattr(sys.modules.get(module), name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            policy = getattr(sys.modules.get(module), name, None)
         if policy is not None:
             policy._loop_factory = loop_factory
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import types
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,6 +76,9 @@ def test_sock_lowlevel(module: Any, classes: Classes, runtime: Runtime) -> None:
 
 def test_sendfile(module: Any, classes: Classes, runtime: Runtime) -> None:
     _one_loop(module, classes, runtime)
+    # Some tests want the hook of asyncio's base class, which says that the system has no sendfile().
+    stock = asyncio.selector_events.BaseSelectorEventLoop.__base__
+    module.base_events = types.SimpleNamespace(BaseEventLoop=stock)
 
 
 def test_futures(module: Any, classes: Classes, runtime: Runtime) -> None:
@@ -205,6 +209,14 @@ def test_runners(module: Any, classes: Classes, runtime: Runtime) -> None:
         _add(classes, module, name, (cls,), setUp=set_up)
 
 
+def test_graph(module: Any, classes: Classes, runtime: Runtime) -> None:
+    """asyncio's own gather(), wait()... draw the graph of asyncio's own tasks only: nothing of a loop is in it."""
+    _drop(classes, "TestCallStackC", "TestCallStackPy")
+    if runtime.own is not None:
+        bases = module.CallStackTestBase, unittest.IsolatedAsyncioTestCase
+        _add(classes, module, "OwnCallStackTests", bases)
+
+
 def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
     def set_up(self: Any) -> None:
         super(classes["SubprocessTests"], self).setUp()
@@ -246,6 +258,7 @@ MODULES: dict[str, Callable[[Any, Classes, Runtime], None]] = {
     "test_context": as_it_is,
     "test_pep492": as_it_is,
     "test_runners": test_runners,
+    "test_graph": test_graph,
     "test_streams": as_it_is,
     "test_buffered_proto": as_it_is,
     "test_server": as_it_is,
@@ -253,7 +266,7 @@ MODULES: dict[str, Callable[[Any, Classes, Runtime], None]] = {
     "test_ssl": as_it_is,
     "test_subprocess": test_subprocess,
 }
-NOT_IN_EVERY_VERSION = {"test_eager_task_factory", "test_staggered"}
+NOT_IN_EVERY_VERSION = {"test_eager_task_factory", "test_staggered", "test_graph"}
 
 
 def tests(runtime: Runtime) -> Iterator[Test]:

@@ -10,6 +10,7 @@ cdef object InvalidStateError
 
 cdef class Listener:
     cdef int _done(self, Future future) except -1
+    cdef object _behind(self)
 
 @cython.final
 cdef class Notice(Runnable):
@@ -59,7 +60,13 @@ cdef class Future(FutureBase):
     @cython.final
     cdef int _unlisten(self, object waiter) except -1
     @cython.final
+    cdef list _waiters(self)
+    @cython.final
     cdef int _call_back(self, object callback, object context) except -1
 
+@cython.locals(ours=Future)
+cdef set _awaiting(object future)
+@cython.locals(listener=Listener)
+cdef object _who_waits(object entry)
 @cython.locals(future=Future)
 cdef Future new_future(LoopBase core)

@@ -41,6 +41,10 @@ class Listener:
     def _done(self, future):
         raise NotImplementedError
 
+    def _behind(self):
+        """Whom it hears for: futures, or tasks that wait."""
+        return ()
+
 
 class Notice(Runnable):
     """The ready queue's entry for a Listener that was not the future's first waiter."""
@@ -149,6 +153,11 @@ class Future(FutureBase):
             for entry in self._cbs:
                 waiters.append(entry if type(entry) is tuple else (Waiting(entry), None))
         return waiters or None
+
+    @property
+    def _asyncio_awaited_by(self):
+        """The tasks that wait for it, for asyncio's call graphs; None where there are none."""
+        return _awaiting(self) or None
 
     @property
     def _log_traceback(self):
@@ -374,6 +383,16 @@ class Future(FutureBase):
             self._cbs = [entry for entry in self._cbs if entry is not waiter] or None
         return 0
 
+    def _waiters(self):
+        """Who waits: futures and tasks (list)."""
+        found = []
+        if self._waiter is not None:
+            found.extend(_who_waits(self._waiter))
+        if self._cbs is not None:
+            for entry in self._cbs:
+                found.extend(_who_waits(entry))
+        return found
+
     def _call_back(self, callback, context):
         if self._st != PENDING:
             if self._core is not None:
@@ -384,6 +403,41 @@ class Future(FutureBase):
         else:
             self._cbs.append((callback, context))
         return 0
+
+
+def _awaiting(future):
+    """The tasks that wait for a future (set), also by way of gather(), wait() and the like."""
+    tasks = set()
+    futures = [future]
+    known = {id(future)}
+    while futures:
+        future = futures.pop()
+        if isinstance(future, Future):
+            ours = future
+            waiters = ours._waiters()
+        else:
+            waiters = getattr(future, '_asyncio_awaited_by', None) or ()
+        for waiter in waiters:
+            if isinstance(waiter, asyncio.Task):
+                tasks.add(waiter)
+            elif id(waiter) not in known:
+                known.add(id(waiter))
+                futures.append(waiter)
+    return tasks
+
+
+def _who_waits(entry):
+    """The futures and tasks behind an entry of a future's list of waiters."""
+    if isinstance(entry, Listener):
+        listener = entry
+        return listener._behind()
+    if type(entry) is not tuple:
+        return (entry,)
+    # a callback: of a task of asyncio's, or of its TaskGroup
+    owner = getattr(entry[0], '__self__', entry[0])
+    if not isinstance(owner, asyncio.Task):
+        owner = getattr(owner, '_parent_task', None)
+    return () if owner is None else (owner,)
 
 
 def new_future(core):

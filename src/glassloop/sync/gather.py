@@ -64,6 +64,9 @@ class _Gathering(Listener):
             self._complete()
         return 0
 
+    def _behind(self):
+        return () if self._outer is None else (self._outer,)
+
     def _heard(self, future):
         """_done() for a future that is not ours."""
         self._left -= 1

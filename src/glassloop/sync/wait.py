@@ -35,6 +35,9 @@ class _Count(Listener):
     def _done(self, future):
         return self._seen(future._st != CANCELLED and future._error is not None, future)
 
+    def _behind(self):
+        return (self._waiter,)
+
     def _heard(self, future):
         """_done() for a future that is not ours."""
         self._seen(self._first_exception and not future.cancelled() and future.exception() is not None, None)
@@ -201,6 +204,9 @@ class _AsCompleted(Listener):
         else:
             self._heard(future)
         return 0
+
+    def _behind(self):
+        return self._ready._getters._list()
 
     def _heard(self, future):
         if not self._todo:
