@@ -15,7 +15,6 @@ import functools
 import gc
 import math
 import os
-import resource
 import socket
 import struct
 import sys

@@ -10,6 +10,7 @@ Where things are, as data flows:
     net/        transports, servers, streams, names, bare sockets
     sync/       gather, wait, timeouts, task groups, locks, queues              (compiled)
     work/       threads, signals and subprocesses
+    graph.py    call graphs: who waits for whom
     loop.py     EventLoop: the asyncio face, composed of the above
     runner.py   run, Runner, install
     cli.py      the `glassloop` command
@@ -42,10 +43,13 @@ _LAZY = {
     **dict.fromkeys(('ALL_COMPLETED', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'Barrier', 'BoundedSemaphore', 'Condition',
                      'Event', 'LifoQueue', 'Lock', 'PriorityQueue', 'Queue', 'QueueEmpty', 'QueueFull',
                      'QueueShutDown', 'Semaphore', 'TaskGroup', 'Timeout', 'as_completed',
-                     'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'gather',
-                     'shield', 'sleep', 'timeout', 'timeout_at', 'wait', 'wait_for'), '.sync'),
+                     'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future',
+                     'future_add_to_awaited_by', 'future_discard_from_awaited_by', 'gather', 'shield', 'sleep', 'timeout',
+                     'timeout_at', 'wait', 'wait_for'), '.sync'),
     **dict.fromkeys(('create_subprocess_exec', 'create_subprocess_shell'), '.work.subprocess'),
     **dict.fromkeys(('to_thread',), '.work.threads'),
+    **dict.fromkeys(('FrameCallGraphEntry', 'FutureCallGraph', 'capture_call_graph', 'format_call_graph',
+                     'print_call_graph'), '.graph'),
 }
 
 for _name in _LAZY:

@@ -21,7 +21,15 @@ from .locks import BoundedSemaphore, Condition, Event, Lock, Semaphore
 from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
 from .sleep import sleep
 from .taskgroups import TaskGroup
-from .tasks import create_eager_task_factory, create_task, eager_task_factory, ensure_future, shield
+from .tasks import (
+    create_eager_task_factory,
+    create_task,
+    eager_task_factory,
+    ensure_future,
+    future_add_to_awaited_by,
+    future_discard_from_awaited_by,
+    shield,
+)
 from .tasks import mark_coroutine_functions as _mark
 from .timeouts import Timeout, timeout, timeout_at, wait_for
 from .wait import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, wait
@@ -49,6 +57,8 @@ __all__ = (
     'create_task',
     'eager_task_factory',
     'ensure_future',
+    'future_add_to_awaited_by',
+    'future_discard_from_awaited_by',
     'gather',
     'shield',
     'sleep',

@@ -34,6 +34,7 @@ cdef class _TaskGroup(Listener):
     cdef readonly bint _exiting
     cdef readonly bint _aborting
     cdef readonly bint _parent_cancel_requested
+    cdef bint _cancel_at_entry
     cdef bint _own
     cdef readonly object _loop
     cdef readonly object _parent_task

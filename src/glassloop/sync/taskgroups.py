@@ -4,7 +4,7 @@ The group is the Listener of its tasks. The first failure cancels the others, an
 block; what the tasks raised is gathered into an exception group. Cancellations of the parent are never lost: one that
 came from outside goes on after the tasks have ended, or stays counted in cancelling() if errors take its place.
 
-The semantics are those of Python 3.13 and later on every version.
+The semantics are those of Python 3.13 and later on every version; cancel() is that of 3.15.
 """
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ class TaskGroup_exit(Op):
                 # the parent is cancelled while it waits
                 self._cancelled = exc
                 group._abort()
+            elif self._cancelled is None and (self._exc is None or isinstance(self._exc, CancelledError)):
+                # by cancel(), or from outside after it: how many requests are left will tell
+                self._cancelled = exc
         return self._drain()
 
     def _drain(self):
@@ -77,7 +80,8 @@ class TaskGroup_exit(Op):
         cancelled = self._cancelled
         exc = self._exc
         self._cancelled = self._exc = None
-        group._finish(exc, cancelled)
+        if group._finish(exc, cancelled):
+            self._value = True
         return None
 
 
@@ -104,6 +108,7 @@ class _TaskGroup(Listener):
         self._loop = None
         self._parent_task = None
         self._parent_cancel_requested = False
+        self._cancel_at_entry = False
         self._tasks = set()
         self._errors = []
         self._base_error = None
@@ -125,7 +130,7 @@ class _TaskGroup(Listener):
         return _entering(self)
 
     def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
-                  tb: TracebackType | None) -> Coroutine[Any, Any, None]:
+                  tb: TracebackType | None) -> Coroutine[Any, Any, bool | None]:
         if exc is None and not self._tasks and not self._errors and not self._parent_cancel_requested:
             self._exiting = True
             self._parent_task = None
@@ -147,6 +152,16 @@ class _TaskGroup(Listener):
             raise RuntimeError(f'TaskGroup {self!r} is shutting down')
         return self._start(coro, name, context, kwargs)
 
+    def cancel(self) -> None:
+        """Cancel the group: its tasks, and its block where that waits. The block is left as if it had come to its end;
+        no CancelledError is raised. Before the group is entered: as soon as it is. Once it has ended: nothing."""
+        if not self._entered:
+            self._cancel_at_entry = True
+        elif not self._aborting and self._parent_task is not None:
+            self._abort()
+            self._parent_cancel_requested = True
+            self._parent_task.cancel()
+
     # ---- for the runtime ----
 
     def _enter(self):
@@ -159,6 +174,8 @@ class _TaskGroup(Listener):
             raise RuntimeError(f'TaskGroup {self!r} cannot determine the parent task')
         self._own = _tasks.makes_own_tasks(self._loop)
         self._entered = True
+        if self._cancel_at_entry:
+            self.cancel()
         return 0
 
     def _start(self, coro, name, context, kwargs):
@@ -198,6 +215,9 @@ class _TaskGroup(Listener):
             return 0
         return self._failed(future, future._failure())
 
+    def _behind(self):
+        return () if self._parent_task is None else (self._parent_task,)
+
     def _on_task_done(self, task):
         """_done() for a task that is not ours."""
         self._tasks.discard(task)
@@ -229,8 +249,8 @@ class _TaskGroup(Listener):
         return 0
 
     def _finish(self, exc, cancelled):
-        """All tasks have ended. Raises what the block is to raise. exc: what came out of the block; cancelled: the
-        cancellation to go on with."""
+        """All tasks have ended. Raises what the block is to raise; true if what came out of the block, exc, is to be
+        dropped. cancelled: the cancellation to go on with."""
         parent = self._parent_task
         errors = self._errors
         base_error = self._base_error
@@ -251,7 +271,8 @@ class _TaskGroup(Listener):
                 parent.uncancel()
                 parent.cancel()
             raise BaseExceptionGroup('unhandled errors in a TaskGroup', errors) from None
-        return 0
+        # with cancel() and no error there is nothing to tell
+        return exc is not None
 
 
 class TaskGroup(_TaskGroup, asyncio.TaskGroup):

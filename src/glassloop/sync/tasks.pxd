@@ -34,3 +34,15 @@ cdef class _Shield(Listener):
 
 @cython.locals(outer=Future, listener=_Shield)
 cdef object _shield(LoopBase core, Future inner)
+
+@cython.final
+cdef class _Told(Listener):
+    cdef object _who
+
+cdef object _asyncio_add
+cdef object _asyncio_discard
+@cython.locals(told=_Told)
+cdef object _add_waiter(Future ours, object waiter)
+cdef object _discard_waiter(Future ours, object waiter)
+@cython.locals(told=_Told)
+cdef object _told_of(Future ours, object waiter)

@@ -1,4 +1,4 @@
-"""Tasks from coroutines (create_task, ensure_future, eager task factories), and shield().
+"""Tasks from coroutines (create_task, ensure_future, eager task factories), shield(), and who waits for a future.
 
 `spawn` is what gather() and TaskGroup make their tasks with: one C call per task where the loop is glassloop's own and
 neither a task factory nor a create_task() of somebody else's stands in between.
@@ -22,7 +22,8 @@ from ..core.turn import Turn
 from . import waiting as _waiting
 from .wrapped import awaited
 
-__all__ = ('create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'shield')
+__all__ = ('create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future', 'future_add_to_awaited_by',
+           'future_discard_from_awaited_by', 'shield')
 
 T = TypeVar('T')
 PENDING = 0
@@ -145,6 +146,9 @@ class _Shield(Listener):
 
     __slots__ = ('_inner', '_outer')
 
+    def _behind(self):
+        return (self._outer,)
+
     def _done(self, future):
         if future is self._outer:
             if self._inner._st == PENDING:
@@ -183,6 +187,64 @@ def _shield(core, inner):
     inner._listen(listener)
     outer._listen(listener)
     return outer
+
+
+class _Told(Listener):
+    """Stands for who waits for a future in a way that the future can't know of."""
+
+    __slots__ = ('_who',)
+
+    def _behind(self):
+        return (self._who,)
+
+    def _done(self, future):
+        return 0
+
+
+def future_add_to_awaited_by(fut: Any, waiter: Any, /) -> None:
+    """Let call graphs show that `waiter` (a future or task) waits for `fut`. What the runtime offers (await, gather(),
+    wait(), TaskGroup...) needs no such word."""
+    if isinstance(fut, Future):
+        _add_waiter(fut, waiter)
+    elif _asyncio_add is not None:
+        _asyncio_add(fut, waiter)
+
+
+def future_discard_from_awaited_by(fut: Any, waiter: Any, /) -> None:
+    """Take back future_add_to_awaited_by()."""
+    if isinstance(fut, Future):
+        _discard_waiter(fut, waiter)
+    elif _asyncio_discard is not None:
+        _asyncio_discard(fut, waiter)
+
+
+_asyncio_add = getattr(asyncio, 'future_add_to_awaited_by', None)
+_asyncio_discard = getattr(asyncio, 'future_discard_from_awaited_by', None)
+
+
+def _add_waiter(ours, waiter):
+    if ours._st == PENDING and ours._core is not None and asyncio.isfuture(waiter) and _told_of(ours, waiter) is None:
+        told = _Told.__new__(_Told)
+        told._who = waiter
+        ours._listen(told)
+
+
+def _discard_waiter(ours, waiter):
+    told = _told_of(ours, waiter)
+    if told is not None:
+        ours._unlisten(told)
+
+
+def _told_of(ours, waiter):
+    entries = [ours._waiter]
+    if ours._cbs is not None:
+        entries.extend(ours._cbs)
+    for entry in entries:
+        if isinstance(entry, _Told):
+            told = entry
+            if told._who is waiter:
+                return told
+    return None
 
 
 def mark_coroutine_functions(*functions):
