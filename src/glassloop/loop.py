@@ -11,7 +11,7 @@ It composes the parts and holds no logic of its own:
     work.signals.Signals      add_signal_handler
     work.spawn, work.children subprocess_exec, subprocess_shell
 
-What is not there yet says so: TLS and sendfile raise NotImplementedError.
+What is not there yet says so: TLS raises NotImplementedError.
 """
 import asyncio
 from functools import cache, cached_property
@@ -39,10 +39,6 @@ def _connections() -> Any:
 
 async def _nothing() -> None:
     """A coroutine with nothing to do."""
-
-
-def _not_yet(what: str) -> NotImplementedError:
-    return NotImplementedError(f'{what} on a glassloop loop: not yet. asyncio.SelectorEventLoop has it.')
 
 
 class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
@@ -229,6 +225,25 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         """Accept a connection: (socket, address). Coroutine."""
         return self._sockets.accept(sock)
 
+    # ---- files ----
+
+    def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send a file over a transport. See asyncio.loop.sendfile. Coroutine: the number of bytes."""
+        from .net import sendfile
+
+        return sendfile.sendfile(self, transport, file, offset, count, fallback=fallback)
+
+    def _sendfile_native(self, transport, file, offset, count):
+        from .net import sendfile
+
+        return sendfile.sendfile_native(self, transport, file, offset, count)
+
+    def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
+        """Send a file over a stream socket. See asyncio.loop.sock_sendfile. Coroutine: the number of bytes."""
+        from .net import sendfile
+
+        return sendfile.sock_sendfile(self, sock, file, offset, count, fallback=fallback)
+
     # ---- threads ----
 
     def run_in_executor(self, executor, func, *args):
@@ -264,11 +279,3 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def _signals_wanted(self):
         return '_signals' in self.__dict__ and self._signals.active()
-
-    # ---- not there yet ----
-
-    async def sendfile(self, *args, **kwargs):
-        raise _not_yet('sendfile()')
-
-    async def sock_sendfile(self, *args, **kwargs):
-        raise _not_yet('sock_sendfile()')

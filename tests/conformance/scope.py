@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from lists import Entry
 
-SENDFILE = "needs sendfile"
 
 SCOPE = (
-    Entry("test_sendfile.*", SENDFILE),
 )

@@ -47,7 +47,7 @@ cdef class Connection(Watcher):
     cdef bint _paused
     cdef bint _ended
     cdef bint _blocked
-    cdef bint _protocol_paused
+    cdef readonly bint _protocol_paused
     cdef readonly bint _dropped
     cdef object __weakref__
 

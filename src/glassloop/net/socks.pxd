@@ -8,6 +8,7 @@ from glassloop.net.descriptors cimport Descriptor, Descriptors
 cdef int READ
 cdef int WRITE
 cdef Py_ssize_t LARGE_READ
+cdef object MOST
 cdef object _Socket
 cdef object _family
 cdef object _type
@@ -67,6 +68,13 @@ cdef class sock_sendall(SockOp):
     cdef bint _attempt(self) except -1
 
 @cython.final
+cdef class sock_sendfile(SockOp):
+    cdef readonly object sent
+    cdef object _file
+    cdef object _left
+    cdef object _offset
+
+@cython.final
 cdef class sock_sendto(SockOp):
     cdef object _data
     cdef object _address
@@ -89,6 +97,8 @@ cdef class Sockets(Descriptors):
     cpdef accept(self, object sock)
     @cython.locals(op=sock_sendall)
     cpdef sendall(self, object sock, object data)
+    @cython.locals(op=sock_sendfile)
+    cpdef sendfile(self, object sock, object file, object offset, object count)
     @cython.locals(op=sock_sendto)
     cpdef sendto(self, object sock, object data, object address)
     @cython.locals(op=_Connect)

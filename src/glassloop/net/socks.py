@@ -27,6 +27,7 @@ from .resolve import ensure_resolved, literal
 READ = 1
 WRITE = 2
 
+MOST = 1 << 30  # bytes that sendfile() is asked to send at once
 LARGE_READ = 126 * 1024  # with its header still below the size from which malloc() maps memory for each
 
 FIRST_PAUSE = 0.001
@@ -256,6 +257,28 @@ class sock_sendall(SockOp):
         return 0
 
 
+class sock_sendfile(SockOp):
+    """`sent`: how many bytes were, also after it failed."""
+
+    __slots__ = ('_file', '_left', '_offset', 'sent')
+
+    def _attempt(self):
+        size = MOST if self._left is None else min(self._left, MOST)
+        try:
+            n = os.sendfile(self._descriptor._fd, self._file.fileno(), self._offset, size)
+        except (BlockingIOError, InterruptedError):
+            return False
+        self._offset += n
+        self.sent += n
+        if self._left is not None:
+            self._left -= n
+        if n and self._left != 0:
+            # the rest when the socket takes more: a large file leaves the others their turn
+            return False
+        self._value = self.sent
+        return True
+
+
 class sock_sendto(SockOp):
     __slots__ = ('_address', '_data')
 
@@ -373,6 +396,18 @@ class Sockets(Descriptors):
         op._writes = True
         return op
 
+    def sendfile(self, sock, file, offset, count):
+        """The number of bytes sent of a file, by os.sendfile(); count None: all."""
+        op = sock_sendfile.__new__(sock_sendfile)
+        op._sockets = self
+        op._sock = sock
+        op._file = file
+        op._offset = offset
+        op._left = count
+        op.sent = 0
+        op._writes = True
+        return op
+
     def sendto(self, sock, data, address):
         """The number of bytes sent to address."""
         op = sock_sendto.__new__(sock_sendto)
@@ -395,3 +430,5 @@ class Sockets(Descriptors):
         op._connecting = False
         op._writes = True
         return op
+
+

@@ -4,6 +4,7 @@ from glassloop.core.leaf cimport LoopBase, Runnable
 from glassloop.net cimport adopt as _adopt
 from glassloop.net cimport life as _life
 from glassloop.net.life cimport Connection
+from glassloop.net.source cimport FileSource, Source
 
 cdef int READ
 cdef int WRITE
@@ -67,6 +68,13 @@ cdef class StreamTransport(Connection):
     @cython.locals(at=Py_ssize_t, sent=Py_ssize_t, out=list)
     cdef int _advance(self, Py_ssize_t n) except -1
     cdef int _sent(self) except -1
+    cpdef _send_source(self, FileSource source)
+    cpdef _take_back(self, FileSource source)
+    @cython.locals(done=bint)
+    cdef int _pump(self, Source source) except -1
+    cdef int _may_resume(self) except -1
+
+cdef object _source_lost(Source source)
 
 @cython.locals(transport=StreamTransport)
 cpdef StreamTransport make_transport(object loop, object sock, object protocol, object waiter=*, object extra=*, object server=*)

@@ -25,6 +25,7 @@ from ..core.leaf import Runnable
 from . import adopt as _adopt
 from . import life as _life
 from .life import Connection
+from .source import Source
 
 READ = 1
 WRITE = 2
@@ -80,6 +81,7 @@ class StreamTransport(Connection):
     __slots__ = ('_hint', '_out_at', '_kind', '_shut', '_in_cork')
 
     _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(self, loop, sock, protocol, waiter=None, extra=None, server=None):
         self._open(loop, sock, protocol, waiter, extra, server)
@@ -147,8 +149,7 @@ class StreamTransport(Connection):
                 self._read(core)
         if arrived & self._interest & WRITE:
             self._send()
-            if self._protocol_paused and self._out_size <= self._low and self._state < _life.LOST:
-                self._resume_writing()
+            self._may_resume()
             if self._shut or self._state == _life.CLOSING:
                 self._sent()
         return 0
@@ -334,6 +335,8 @@ class StreamTransport(Connection):
 
     def _listed(self):
         """What is queued, as a list to add to."""
+        if isinstance(self._out, Source):
+            raise RuntimeError('unable to write; sendfile is in progress')
         if type(self._out) is not list:
             self._out = [_leaf.cork_take(self._core) if self._out is _CORK else self._out]
         return self._out
@@ -346,10 +349,13 @@ class StreamTransport(Connection):
         return self._pause_writing()
 
     def _drop(self):
-        if self._out is _CORK:
+        out = self._out
+        if out is _CORK:
             _leaf.cork_take(self._core)
         self._out = None
         self._out_size = 0
+        if isinstance(out, Source):
+            _source_lost(out)
         return 0
 
     def _flush(self):
@@ -387,6 +393,8 @@ class StreamTransport(Connection):
     def _send(self):
         """Send what is queued; what remains goes when the socket takes more."""
         size = self._out_size
+        if isinstance(self._out, Source):
+            return self._pump(self._out)
         try:
             if self._out is _CORK:
                 n = _leaf.cork_send(self._core, self._fd)
@@ -415,6 +423,63 @@ class StreamTransport(Connection):
         if not self._blocked:
             self._blocked = True
             self._watch()
+        return 0
+
+    # ---- a source in the place of what is queued ----
+
+    def _send_source(self, source):
+        """Send what `source` (a FileSource) gives, after what is queued. Nothing can be written until that is done."""
+        if self._state >= _life.CLOSING or self._shut:
+            raise RuntimeError('Transport is closing')
+        if self._out is not None:
+            head = b''.join(self._listed())
+            source._follow(head[self._out_at:] if self._out_at else head)
+            self._out_at = 0
+        self._out = source
+        self._pump(source)
+        self._may_resume()
+
+    def _take_back(self, source):
+        """If it isn't done yet: what was queued before it is still sent, the rest of it is not."""
+        if self._out is not source:
+            return
+        rest = source._rest()
+        if rest is None:
+            self._out = None
+            self._out_size = 0
+            self._blocked = False
+            self._watch()
+            self._sent()
+        else:
+            self._out = rest
+            self._out_size = len(rest)
+        self._may_resume()
+
+    def _pump(self, source):
+        """Let it send. `_out_size` is what was queued before it, until it is done."""
+        done = False
+        try:
+            done = source._pump(self._fd)
+        except BaseException as e:
+            if self._out is source:
+                self._out = None
+                self._out_size = 0
+                self._dropped = True
+            try:
+                return self._failed(e, 'Fatal write error on socket transport')
+            finally:
+                source._lost(e if isinstance(e, Exception) else None)
+        if done:
+            self._out = None
+            self._out_size = 0
+        if self._blocked == done:
+            self._blocked = not done
+            self._watch()
+        return 0
+
+    def _may_resume(self):
+        if self._protocol_paused and self._out_size <= self._low and self._state < _life.LOST:
+            self._resume_writing()
         return 0
 
     def _advance(self, n):
@@ -458,6 +523,10 @@ class StreamTransport(Connection):
         self._shut = True
         if self._out is None:
             _leaf.shut(self._fd)
+
+
+def _source_lost(source):
+    source._lost(None)
 
 
 def make_transport(loop, sock, protocol, waiter=None, extra=None, server=None):
