@@ -55,6 +55,9 @@ cdef inline object throw(LoopBase core, object context, object coro, object exc)
 cdef object cancel(object future, object message)
 cdef int check_signals() except -1
 cdef int recycle(object cls) except -1
+cdef int recycle_op(object cls) except -1
+cdef object new_op(int kind)
+cdef int track(object coro) except -1
 
 
 cdef class Runnable:
@@ -162,7 +165,9 @@ cdef class Op:
     cdef int _phase
     cdef object _begin(self)
     cdef object _wake(self, object exc)
+    @cython.final
     cdef object _step(self)
+    @cython.final
     cdef object _settle(self, object future)
 
 

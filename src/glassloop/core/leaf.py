@@ -34,6 +34,18 @@ def recycle(cls):
     """Nothing to do here."""
 
 
+def recycle_op(cls):
+    return cls
+
+
+def new_op(kind):
+    return kind.__new__(kind)
+
+
+def track(coro):
+    """Nothing to do here."""
+
+
 def cancel(future, message):
     return future.cancel(msg=message)
 
@@ -42,7 +54,8 @@ def check_signals():
     return 0
 
 
-# A traceback of the callback may keep these frames: what they hold must not live as long.
+# A traceback of the callback may keep these frames: what they hold must not live as long. That of a step keeps the
+# frames that called it too, and so the task that holds the exception: the frame is taken out, as there is none in C.
 
 def call(context, callback, args):
     try:
@@ -82,7 +95,7 @@ def step(core, context, coro):
         core._handed = e.value
         return RETURNED
     except BaseException as e:
-        core._handed = e
+        core._handed = e.with_traceback(e.__traceback__.tb_next)
         return RAISED
 
 
@@ -93,7 +106,7 @@ def throw(core, context, coro, exc):
         core._handed = e.value
         return RETURNED
     except BaseException as e:
-        core._handed = e
+        core._handed = e.with_traceback(e.__traceback__.tb_next)
         return RAISED
 
 
@@ -304,6 +317,14 @@ def as_exception(type_, value, traceback):
     return exc
 
 
+def _outside(trace):
+    """A traceback from where it leaves the runtime. In C the frames of an operation hold nothing; these would, and so keep
+    an exception that they pass on in a circle."""
+    while trace is not None and trace.tb_frame.f_globals.get('__name__', '').startswith('glassloop.'):
+        trace = trace.tb_next
+    return trace
+
+
 _NEW = 0
 _WAITING = 1
 _DONE = 2
@@ -373,7 +394,10 @@ class Op:
         return self.send(None)
 
     def send(self, value):
-        future = self._step()
+        try:
+            future = self._step()
+        except BaseException as e:
+            raise e.with_traceback(_outside(e.__traceback__))
         if future is None:
             value = self._value
             self._value = None
@@ -388,7 +412,12 @@ class Op:
             self._phase = _DONE
             raise exc
         self._phase = _DONE
-        future = self._settle(self._wake(exc))
+        try:
+            future = self._settle(self._wake(exc))
+        except BaseException as e:
+            raise e.with_traceback(_outside(e.__traceback__))
+        finally:
+            exc = type = None
         if future is None:
             value = self._value
             self._value = None

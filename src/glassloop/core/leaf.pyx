@@ -202,21 +202,38 @@ cdef object SWAP_CURRENT = asyncio.tasks._swap_current_task if OWN_THREAD_CURREN
 
 
 cdef extern from "glassloop/core/recycle.h":
-    int gl_recycle(object, Py_ssize_t, int) except -1
-    int gl_ready_stop() except -1
+    int gl_ready() except -1
+    int gl_recycle(object) except -1
+    int gl_recycle_op(object, Py_ssize_t, int) except -1
+    object gl_new_op(int)
+    void gl_track(object)
     void gl_set_stop(object)
 
-gl_ready_stop()
+gl_ready()
 
 
 cdef int recycle(object cls) except -1:
     """Keep freed objects of this class for its next ones."""
-    cdef Op op
-    if not issubclass(cls, Op):
-        return gl_recycle(cls, 0, 0)
-    op = Op.__new__(Op)
+    return gl_recycle(cls)
+
+
+cdef int recycle_op(object cls) except -1:
+    """Make operations of this class by new_op(), with the number that is returned, and keep freed ones."""
+    cdef Op op = Op.__new__(Op)
     op._phase = DONE
-    return gl_recycle(cls, <char *>&op._phase - <char *><PyObject *>op, DONE)
+    return gl_recycle_op(cls, <char *>&op._phase - <char *><PyObject *>op, DONE)
+
+
+cdef object new_op(int kind):
+    """A new operation of the class that recycle_op() gave this number to."""
+    return gl_new_op(kind)
+
+
+cdef int track(object coro) except -1:
+    """Somebody holds the coroutine before it has begun: the collector must know of it, also if it is an Op."""
+    if isinstance(coro, Op):
+        gl_track(coro)
+    return 0
 
 
 cdef extern from *:
@@ -693,6 +710,14 @@ cdef enum:
     WAITING = 1
     DONE = 2
 
+cdef object failure_of(object future):
+    """The exception of a future that is done, its cancellation too; or None."""
+    try:
+        future.result()
+    except BaseException as e:
+        return e
+
+
 cdef class Op:
     """One awaitable operation with a coroutine's face (send, throw, close), which costs no frame.
 
@@ -717,11 +742,11 @@ cdef class Op:
     cdef object _settle(self, object future):
         """Note the future to wait for; returns it marked as blocking, or None when done."""
         if future is None:
-            self._phase = DONE
             self._future = None
             return None
         self._phase = WAITING
         self._future = future
+        gl_track(self)
         if isinstance(future, FutureBase):
             (<FutureBase>future)._blocking = True
         else:
@@ -730,27 +755,22 @@ cdef class Op:
 
     cdef object _step(self):
         cdef FutureBase future
-        cdef object exc
-        if self._phase == WAITING:
-            if isinstance(self._future, FutureBase):
-                future = <FutureBase>self._future
-                if future._st == 0:
-                    raise RuntimeError("await wasn't used with future")
-                exc = None
-                if future._st != 2 or future._error is not None:
-                    exc = future._failure()
-            else:
-                exc = None
-                try:
-                    self._future.result()
-                except BaseException as e:
-                    exc = e
-            self._phase = DONE
-            return self._settle(self._wake(exc))
-        if self._phase == DONE:
-            raise RuntimeError('cannot reuse already awaited coroutine')
+        cdef int phase = self._phase
         self._phase = DONE
-        return self._settle(self._begin())
+        if phase == NEW:
+            begun = self._begin()
+            return begun if begun is None else self._settle(begun)
+        if phase == DONE:
+            raise RuntimeError('cannot reuse already awaited coroutine')
+        if isinstance(self._future, FutureBase):
+            future = <FutureBase>self._future
+            if future._st == 2 and future._error is None:
+                return self._settle(self._wake(None))
+            if future._st == 0:
+                self._phase = WAITING
+                raise RuntimeError("await wasn't used with future")
+            return self._settle(self._wake(future._failure()))
+        return self._settle(self._wake(failure_of(self._future)))
 
     def __await__(self):
         return self
@@ -820,38 +840,40 @@ cdef class Op:
     def __qualname__(self):
         return type(self).__qualname__
 
+cdef object op_step(Op self):
+    return self._step()
+
+# the same as C sees it: NULL with the exception set, and no exception handler of ours in between
+ctypedef PyObject *(*bare_step)(PyObject *) noexcept
+
 cdef PyObject *op_next(PyObject *o) noexcept:
-    cdef Op self = <Op>o
-    try:
-        future = self._step()
-    except BaseException as e:
-        gl_set_error(e)
-        return NULL
-    if future is None:
-        value = self._value
-        self._value = None
-        gl_set_stop(value)
-        return NULL
-    Py_INCREF(future)
-    return <PyObject *>future
+    cdef PyObject *future = (<bare_step><void *>op_step)(o)
+    cdef PyObject *value
+    if future != <PyObject *>None:
+        return future
+    Py_DECREF(None)
+    value = <PyObject *>(<Op>o)._value
+    if value != <PyObject *>None:
+        gl_set_stop(<object>value)
+        (<Op>o)._value = None
+    return NULL
+
+cdef PyObject *take_value(PyObject *o) noexcept:
+    cdef PyObject *value = <PyObject *>(<Op>o)._value
+    Py_INCREF(<object>value)
+    (<Op>o)._value = None
+    return value
 
 cdef int op_send(PyObject *o, PyObject *sent, PyObject **result) noexcept:
-    cdef Op self = <Op>o
-    try:
-        future = self._step()
-    except BaseException as e:
-        gl_set_error(e)
-        result[0] = NULL
+    cdef PyObject *future = (<bare_step><void *>op_step)(o)
+    result[0] = future
+    if future == NULL:
         return -1
-    if future is None:
-        value = self._value
-        self._value = None
-        Py_INCREF(value)
-        result[0] = <PyObject *>value
-        return 0
-    Py_INCREF(future)
-    result[0] = <PyObject *>future
-    return 1
+    if future != <PyObject *>None:
+        return 1
+    Py_DECREF(None)
+    result[0] = take_value(o)
+    return 0
 
 gl_set_iter(Op, op_next, op_send, gl_self)
 

@@ -74,6 +74,7 @@ class Task(Future):
 
     def _setup(self, coro, name, context):
         self._coro = coro
+        _leaf.track(coro)
         self._context = _leaf.copy_context() if context is None else context
         self._log_destroy_pending = True
         if name is None:

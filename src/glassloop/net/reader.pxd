@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.core cimport future as _future
 from glassloop.core.future cimport Future
@@ -110,3 +111,7 @@ cdef class StreamReader_readuntil(Op):
 @cython.final
 cdef class StreamReader_readline(StreamReader_readuntil):
     cdef bint _stop
+cdef int _StreamReader_read
+cdef int _StreamReader_readexactly
+cdef int _StreamReader_readuntil
+cdef int _StreamReader_readline

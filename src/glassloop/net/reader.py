@@ -20,6 +20,7 @@ from asyncio import format_helpers
 from types import GenericAlias
 
 from ..core import future as _future
+from ..core import leaf as _leaf
 from ..core.future import Future
 from ..core.leaf import LoopBase, Op
 
@@ -346,7 +347,7 @@ class StreamReader:
 # What a method of the same name gives. holder: what else must live as long as somebody waits.
 
 def read(reader, n, holder):
-    op = StreamReader_read.__new__(StreamReader_read)
+    op = _leaf.new_op(_StreamReader_read)
     op._reader = reader
     op._n = n
     op._holder = holder
@@ -354,7 +355,7 @@ def read(reader, n, holder):
 
 
 def readexactly(reader, n, holder):
-    op = StreamReader_readexactly.__new__(StreamReader_readexactly)
+    op = _leaf.new_op(_StreamReader_readexactly)
     op._reader = reader
     op._n = n
     op._holder = holder
@@ -362,7 +363,7 @@ def readexactly(reader, n, holder):
 
 
 def readuntil(reader, separator, holder):
-    op = StreamReader_readuntil.__new__(StreamReader_readuntil)
+    op = _leaf.new_op(_StreamReader_readuntil)
     op._reader = reader
     op._separator = separator
     op._several = None
@@ -373,7 +374,7 @@ def readuntil(reader, separator, holder):
 
 
 def next_line(reader, stop, holder):
-    op = StreamReader_readline.__new__(StreamReader_readline)
+    op = _leaf.new_op(_StreamReader_readline)
     op._reader = reader
     op._separator = b'\n'
     op._several = None
@@ -518,3 +519,9 @@ class StreamReader_readline(StreamReader_readuntil):
         if self._stop and future is None and not self._value:
             raise StopAsyncIteration
         return future
+
+
+_StreamReader_read = _leaf.recycle_op(StreamReader_read)
+_StreamReader_readexactly = _leaf.recycle_op(StreamReader_readexactly)
+_StreamReader_readuntil = _leaf.recycle_op(StreamReader_readuntil)
+_StreamReader_readline = _leaf.recycle_op(StreamReader_readline)

@@ -103,3 +103,6 @@ cdef class Sockets(Descriptors):
     cpdef sendto(self, object sock, object data, object address)
     @cython.locals(op=_Connect)
     cpdef _connect(self, object sock, object address)
+cdef int _sock_recv
+cdef int _sock_recv_into
+cdef int _sock_sendall

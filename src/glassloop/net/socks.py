@@ -343,7 +343,7 @@ class Sockets(Descriptors):
 
     def recv(self, sock, n):
         """Up to n bytes; b'' at the end of the stream. A stream gives at most some 126 KiB at once."""
-        op = sock_recv.__new__(sock_recv)
+        op = _leaf.new_op(_sock_recv)
         op._sockets = self
         op._sock = sock
         op._size = n
@@ -352,7 +352,7 @@ class Sockets(Descriptors):
 
     def recv_into(self, sock, buf):
         """The number of bytes received into buf; 0 at the end of the stream."""
-        op = sock_recv_into.__new__(sock_recv_into)
+        op = _leaf.new_op(_sock_recv_into)
         op._sockets = self
         op._sock = sock
         op._buffer = buf
@@ -388,7 +388,7 @@ class Sockets(Descriptors):
 
     def sendall(self, sock, data):
         """None when all was sent. After an error it isn't known how much was."""
-        op = sock_sendall.__new__(sock_sendall)
+        op = _leaf.new_op(_sock_sendall)
         op._sockets = self
         op._sock = sock
         op._data = data
@@ -432,3 +432,6 @@ class Sockets(Descriptors):
         return op
 
 
+_sock_recv = _leaf.recycle_op(sock_recv)
+_sock_recv_into = _leaf.recycle_op(sock_recv_into)
+_sock_sendall = _leaf.recycle_op(sock_sendall)

@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.core cimport future as _future
 from glassloop.net.reader cimport StreamReader as Reader
@@ -58,3 +59,4 @@ cdef class StreamWriter_drain(Op):
 @cython.final
 cdef class StreamWriter_wait_closed(Op):
     cdef StreamWriter _writer
+cdef int _StreamWriter_drain

@@ -19,6 +19,7 @@ import warnings
 from asyncio.log import logger
 
 from ..core import future as _future
+from ..core import leaf as _leaf
 from ..core.leaf import LoopBase, Op
 from .reader import DEFAULT_LIMIT
 from .reader import StreamReader as Reader
@@ -69,9 +70,6 @@ class StreamReaderProtocol(Sink):
         """The stream goes on over another transport (TLS)."""
         self._transport = transport
         self._over_ssl = transport.get_extra_info('sslcontext') is not None
-        reader = self._stream_reader
-        if reader is not None and reader._transport is not None:
-            reader._transport = transport
         reader = self._stream_reader
         if reader is not None and reader._transport is not None:
             reader._transport = transport
@@ -302,7 +300,7 @@ class StreamWriter:
         if the connection is lost. Coroutine."""
         if self._flow is None:
             return self._drain_foreign()
-        op = StreamWriter_drain.__new__(StreamWriter_drain)
+        op = _leaf.new_op(_StreamWriter_drain)
         op._writer = self
         op._stage = 0
         return op
@@ -321,11 +319,10 @@ class StreamWriter:
         """Go on over TLS. Coroutine."""
         protocol = self._protocol
         await self.drain()
-        options = {'server_hostname': server_hostname, 'ssl_handshake_timeout': ssl_handshake_timeout}
-        if ssl_shutdown_timeout is not None:
-            options['ssl_shutdown_timeout'] = ssl_shutdown_timeout
         transport = await self._loop.start_tls(
-            self._transport, protocol, sslcontext, server_side=protocol._client_connected_cb is not None, **options
+            self._transport, protocol, sslcontext,
+            server_side=protocol._client_connected_cb is not None, server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         self._use(transport)
         if hasattr(protocol, '_replace_transport'):
@@ -427,3 +424,6 @@ async def start_unix_server(client_connected_cb, path=None, *, limit=DEFAULT_LIM
     return await loop.create_unix_server(
         lambda: StreamReaderProtocol(Reader(limit, loop), client_connected_cb, loop), path, **kwds
     )
+
+
+_StreamWriter_drain = _leaf.recycle_op(StreamWriter_drain)

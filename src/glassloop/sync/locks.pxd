@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.waiting cimport Bound, Line
@@ -98,3 +99,7 @@ cdef class _Condition(Bound):
 cdef object _condition_wait(_Condition condition, object predicate)
 
 cdef object _waiter_of(_Condition condition)
+cdef int _Lock_acquire
+cdef int _Event_wait
+cdef int _Semaphore_acquire
+cdef int _Condition_wait

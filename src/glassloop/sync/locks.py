@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..core import leaf as _leaf
 from ..core.leaf import Op
 from . import waiting as _waiting
 from .waiting import Bound, Line
@@ -117,7 +118,7 @@ class _Lock(Bound):
         return _waiting.NOTHING
 
     def _acquire(self, entering):
-        op = Lock_acquire.__new__(Lock_acquire)
+        op = _leaf.new_op(_Lock_acquire)
         op._lock = self
         op._entering = entering
         return op
@@ -210,7 +211,7 @@ class _Event(Bound):
 
 
 def _event_wait(event):
-    op = Event_wait.__new__(Event_wait)
+    op = _leaf.new_op(_Event_wait)
     op._event = event
     return op
 
@@ -296,7 +297,7 @@ class _Semaphore(Bound):
         return _waiting.NOTHING
 
     def _acquire(self, entering):
-        op = Semaphore_acquire.__new__(Semaphore_acquire)
+        op = _leaf.new_op(_Semaphore_acquire)
         op._semaphore = self
         op._entering = entering
         return op
@@ -422,7 +423,7 @@ class Condition_wait(Op):
 
 
 def _condition_wait(condition, predicate):
-    op = Condition_wait.__new__(Condition_wait)
+    op = _leaf.new_op(_Condition_wait)
     op._condition = condition
     op._lock = condition._lock
     op._predicate = predicate
@@ -546,3 +547,9 @@ class Condition(_Condition, asyncio.Condition):
 
 
 _THE_CONDITION = Condition
+
+
+_Lock_acquire = _leaf.recycle_op(Lock_acquire)
+_Event_wait = _leaf.recycle_op(Event_wait)
+_Semaphore_acquire = _leaf.recycle_op(Semaphore_acquire)
+_Condition_wait = _leaf.recycle_op(Condition_wait)

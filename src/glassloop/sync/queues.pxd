@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport Op
 from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.locks cimport Event_wait, _Event
@@ -69,3 +70,5 @@ cdef object _putting(_Queue queue, object item)
 
 @cython.locals(op=Queue_join)
 cdef object _joining(_Queue queue)
+cdef int _Queue_get
+cdef int _Queue_put

@@ -19,6 +19,7 @@ from collections.abc import Coroutine
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
+from ..core import leaf as _leaf
 from ..core.leaf import Op
 from . import waiting as _waiting
 from .locks import Event, Event_wait
@@ -371,13 +372,13 @@ class Queue(_Queue, asyncio.Queue):
 
 
 def _getting(queue):
-    op = Queue_get.__new__(Queue_get)
+    op = _leaf.new_op(_Queue_get)
     op._queue = queue
     return op
 
 
 def _putting(queue, item):
-    op = Queue_put.__new__(Queue_put)
+    op = _leaf.new_op(_Queue_put)
     op._queue = queue
     op._item = item
     return op
@@ -414,3 +415,7 @@ class LifoQueue(Queue, asyncio.LifoQueue):
 
     def _get(self) -> Any:
         return self._queue.pop()
+
+
+_Queue_get = _leaf.recycle_op(Queue_get)
+_Queue_put = _leaf.recycle_op(Queue_put)

@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Op
 from glassloop.sync cimport waiting as _waiting
 from glassloop.sync.waiting cimport Alarm
@@ -25,3 +26,4 @@ cdef Sleep_zero _give_way(object result)
 
 @cython.locals(op=Sleep)
 cdef Sleep _sleep(object delay, object result)
+cdef int _Sleep

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from ..core import leaf as _leaf
 from ..core.leaf import LoopBase, Op
 from . import waiting as _waiting
 
@@ -105,9 +106,12 @@ def _give_way(result):
 
 
 def _sleep(delay, result):
-    op = Sleep.__new__(Sleep)
+    op = _leaf.new_op(_Sleep)
     op._delay = delay
     op._result = result
     op._alarm = None
     op._handle = None
     return op
+
+
+_Sleep = _leaf.recycle_op(Sleep)

@@ -1,4 +1,5 @@
 cimport cython
+from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport HandleBase, LoopBase, Op
 from glassloop.core.task cimport Task
 from glassloop.core.turn cimport Turn
@@ -44,3 +45,4 @@ cdef object _blame(object exc)
 
 @cython.locals(core=Turn, limit=Timeout)
 cdef Timeout _timeout(object delay)
+cdef int _Timeout_enter

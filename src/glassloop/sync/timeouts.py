@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..core import leaf as _leaf
 from ..core.leaf import HandleBase, Op
 from ..core.task import Task
 from ..core.turn import Turn
@@ -46,7 +47,7 @@ class Timeout_enter(Op):
 
 
 def _entering(limit):
-    op = Timeout_enter.__new__(Timeout_enter)
+    op = _leaf.new_op(_Timeout_enter)
     op._limit = limit
     return op
 
@@ -234,11 +235,13 @@ def timeout_at(when: float | None) -> Timeout:
 
 async def _cancel_and_wait(future):
     """Cancel a future and wait until it has ended, however it ended."""
-    waiter = _waiting.make_waiter(_waiting.running())
+    loop = _waiting.running()
+    waiter = _waiting.make_waiter(loop)
 
     def ended(future):
         _waiting.wake(waiter)
 
+    ended._parent_task = _waiting.current(loop)  # who waits, for asyncio's call graphs
     future.add_done_callback(ended)
     try:
         future.cancel()
@@ -268,3 +271,6 @@ async def wait_for(fut: Awaitable[T], timeout: float | None) -> T:
         raise
     limit._exit(None)
     return result
+
+
+_Timeout_enter = _leaf.recycle_op(Timeout_enter)
