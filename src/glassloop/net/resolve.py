@@ -4,9 +4,8 @@ The system's resolver blocks, so lookups run on threads; not on the default exec
 up each connection. The threads are made as they are needed, up to 16 for a loop, end after ten idle seconds, and are
 daemons: a lookup that hangs holds up neither close() nor the end of the process.
 
-What needs no lookup is answered at once, without a thread: a host that is an address already (the IPv6 zone is kept), or
-no host, with a numeric port. The answer is the system's own, asked with AI_NUMERICHOST, so it is the one that the thread
-would have given.
+What needs no lookup is answered at once, without a thread (lookup.py): a host that is an address already (the IPv6 zone
+is kept), or no host, with a numeric port. The answer is the one that the thread would have given.
 
 A job's answer goes back through call_soon_threadsafe(), and only while the resolver is open: after close() no thread
 touches the loop. Who asked and was cancelled is not served; a job that no thread took up yet is then dropped.
@@ -20,8 +19,10 @@ import asyncio
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
+
+from .lookup import lookup
 
 MAX_THREADS = 16
 IDLE_SECONDS = 10.0
@@ -44,57 +45,34 @@ class Resolver:
         self._loop = loop
         self._pool = _Pool()
 
-    async def getaddrinfo(
+    def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> list[AddrInfo]:
+    ) -> Awaitable[list[AddrInfo]]:
         """What socket.getaddrinfo() returns. Raises what it raises (socket.gaierror, UnicodeError, TypeError), and
-        RuntimeError if the loop is closed."""
-        self._check_open()
-        if _needs_no_lookup(host, port, flags):
-            numeric = flags if host is None else flags | socket.AI_NUMERICHOST
-            try:
-                return socket.getaddrinfo(host, port, family, type, proto, numeric)  # type: ignore[return-value]
-            except socket.gaierror:
-                if numeric == flags:
-                    raise
-                # it only looked like an address
-        return await self._on_thread(socket.getaddrinfo, (host, port, family, type, proto, flags))
+        RuntimeError if the loop is closed, when awaited."""
+        return lookup(self, host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """What socket.getnameinfo() returns. Raises what it raises, and RuntimeError if the loop is closed."""
         self._check_open()
         if flags & _NUMERIC_NAME == _NUMERIC_NAME:
             return socket.getnameinfo(sockaddr, flags)
-        return await self._on_thread(socket.getnameinfo, (sockaddr, flags))
+        return await self._submit(socket.getnameinfo, (sockaddr, flags))  # type: ignore[no-any-return]
 
     def _check_open(self) -> None:
         if self._loop.is_closed():
             raise RuntimeError('Event loop is closed')
 
-    async def _on_thread(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def _submit(self, call: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
         job = _Job(self._loop, call, args)
+        future = job.future
+        assert future is not None  # settled by this thread, later
         self._pool.submit(job)
-        assert job.future is not None  # settled by this thread, later
-        return await job.future
+        return future
 
     def close(self) -> None:
         """End the threads. Those that are in a lookup end by themselves afterwards; their answers are dropped."""
         self._pool.close()
-
-
-def _needs_no_lookup(host: Any, port: Any, flags: int) -> bool:
-    """True if host is missing, said to be numeric or looks like an address, and the port is no service's name."""
-    if isinstance(port, (str, bytes)):
-        if not port.isdigit():
-            return False
-    elif port is not None and not isinstance(port, int):
-        return False
-    if host is None or flags & socket.AI_NUMERICHOST:
-        return True
-    # '::1', 'fe80::1%eth0', '127.0.0.1', '127.1': no host's name has a colon or ends in a number
-    if isinstance(host, bytes):
-        host = host.decode('latin-1')
-    return isinstance(host, str) and (':' in host or host.rpartition('.')[2][:1].isdigit())
 
 
 # ---- threads ----
