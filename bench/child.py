@@ -124,7 +124,7 @@ def listen(row: Row, folder: str) -> socket.socket:
 def run(row: Row, key: str, order: dict[str, Any]) -> None:
     new_event_loop, aio, _ = import_runtime(key)
     seconds = order.get("seconds", 0.5)
-    if row.kind == "operation":
+    if row.kind in ("operation", "wall"):
         main = repeat(row, aio, seconds)
     elif row.kind == "connect":
         main = repeat(row, aio, seconds, order["port"])

@@ -139,7 +139,7 @@ def measure(row: Row, runtime: Runtime, settings: Settings) -> Sample:
     """
     sample = KINDS[row.kind](row, runtime, settings)
     if "value" not in sample:
-        sample["value"] = sample["cpu"] / sample["ops"] * 1e9
+        sample["value"] = sample["wall" if row.kind == "wall" else "cpu"] / sample["ops"] * 1e9
     return sample
 
 
@@ -241,6 +241,7 @@ def start_up(row: Row, runtime: Runtime, settings: Settings) -> Sample:
 
 KINDS: dict[str, Callable[[Row, Runtime, Settings], Sample]] = {
     "operation": alone,
+    "wall": alone,
     "connect": with_peer,
     "serve": under_load,
     "http": under_wrk,

@@ -4,6 +4,7 @@ A row's function is written once against `aio`, the module of the names (asyncio
 every loop. How it is measured depends on its kind:
 
     operation   await function(aio, n) does n operations; its own process's CPU time
+    wall        the same, but time on the wall counts: what is waited for is part of the cost
     connect     the same with a peer's port: await function(aio, n, port)
     serve       await function(aio, listener) starts a server; under the load client; the server's CPU time
     http        the same, under wrk

@@ -37,6 +37,14 @@ def _connections() -> Any:
     return connect
 
 
+@cache
+def _spawn() -> Any:
+    # loaded with the first subprocess
+    from .work import spawn
+
+    return spawn
+
+
 async def _nothing() -> None:
     """A coroutine with nothing to do."""
 
@@ -163,15 +171,11 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def subprocess_exec(self, protocol_factory, program, *args, **options):
         """Start a program. See asyncio.loop.subprocess_exec. Coroutine: (transport, protocol)."""
-        from .work import spawn
-
-        return spawn.subprocess_exec(self, protocol_factory, program, *args, **options)
+        return _spawn().subprocess_exec(self, protocol_factory, program, *args, **options)
 
     def subprocess_shell(self, protocol_factory, cmd, **options):
         """Run a command in the shell. See asyncio.loop.subprocess_shell. Coroutine: (transport, protocol)."""
-        from .work import spawn
-
-        return spawn.subprocess_shell(self, protocol_factory, cmd, **options)
+        return _spawn().subprocess_shell(self, protocol_factory, cmd, **options)
 
     # ---- descriptors and bare sockets ----
 

@@ -53,7 +53,6 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     """A process and its pipes. Raises what subprocess.Popen raises if there is no such program."""
 
     def __init__(self, loop: Any, protocol: Any, args: Any, waiter: asyncio.Future[None], **options: Any) -> None:
-        super().__init__()
         self._loop = loop
         self._protocol = protocol
         self._closed = True  # as long as there is no process
@@ -69,7 +68,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         process = self._proc = subprocess.Popen(args, **options)
         self._closed = False
         self._pid = process.pid
-        self._extra['subprocess'] = process
+        self._extra = {'subprocess': process}
         try:
             for fd, pipe in enumerate((process.stdin, process.stdout, process.stderr)):
                 if pipe is not None:
@@ -221,11 +220,14 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if self._proc.returncode is None:
             self._proc.returncode = returncode
         self._loop.call_soon(self._protocol.process_exited)
-        self._linger(LINGER)
-        for fd, pipe in self._pipes.items():
-            if fd:
-                pipe._read_what_is_there()
-        self._finish()
+        try:
+            for fd, pipe in self._pipes.items():
+                if fd:
+                    pipe._read_what_is_there()
+        finally:
+            self._finish()
+            if not self._finished:
+                self._linger(LINGER)
 
     def _finish(self) -> None:
         if self._returncode is not None and not self._open_pipes and not self._finished:
@@ -256,6 +258,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
 def _check(options: dict[str, Any], shell: bool) -> None:
     """Raises ValueError for what of Popen's options a transport of bytes can't have."""
+    if not options:
+        return
     if options.pop('universal_newlines', False):
         raise ValueError('universal_newlines must be False')
     if bool(options.pop('shell', shell)) is not shell:
@@ -274,8 +278,9 @@ async def subprocess_exec(loop: Any, protocol_factory: Callable[[], Any], progra
                           **options: Any) -> tuple[SubprocessTransport, Any]:
     """Start a program. Raises ValueError for options that ask for text or a shell, and what subprocess.Popen raises."""
     _check(options, False)
-    return await _start(loop, protocol_factory, (program, *args), f'execute program {program!r}', shell=False,
-                        stdin=stdin, stdout=stdout, stderr=stderr, **options)
+    doing = f'execute program {program!r}' if loop.get_debug() else ''
+    return await _start(loop, protocol_factory, (program, *args), doing, shell=False, stdin=stdin, stdout=stdout,
+                        stderr=stderr, **options)
 
 
 async def subprocess_shell(loop: Any, protocol_factory: Callable[[], Any], cmd: str | bytes, *,
@@ -286,14 +291,15 @@ async def subprocess_shell(loop: Any, protocol_factory: Callable[[], Any], cmd: 
     if not isinstance(cmd, (bytes, str)):
         raise ValueError('cmd must be a string')
     _check(options, True)
-    return await _start(loop, protocol_factory, cmd, f'run shell command {cmd!r}', shell=True,
-                        stdin=stdin, stdout=stdout, stderr=stderr, **options)
+    doing = f'run shell command {cmd!r}' if loop.get_debug() else ''
+    return await _start(loop, protocol_factory, cmd, doing, shell=True, stdin=stdin, stdout=stdout, stderr=stderr,
+                        **options)
 
 
 async def _start(loop: Any, protocol_factory: Callable[[], Any], args: Any, doing: str,
                  **options: Any) -> tuple[SubprocessTransport, Any]:
     protocol = protocol_factory()
-    if loop.get_debug():
+    if doing:
         logger.debug('%s%s', doing, ''.join(_named(name, options[name]) for name in ('stdin', 'stdout', 'stderr')))
     waiter = loop.create_future()
     transport = SubprocessTransport(loop, protocol, args, waiter, bufsize=0, **options)
@@ -303,7 +309,7 @@ async def _start(loop: Any, protocol_factory: Callable[[], Any], args: Any, doin
         transport.close()
         await transport._wait()
         raise
-    if loop.get_debug():
+    if doing:
         logger.info('%s: %r', doing, transport)
     return transport, protocol
 

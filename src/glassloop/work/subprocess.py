@@ -14,6 +14,7 @@ import asyncio
 import asyncio.subprocess as _asyncio_subprocess
 import subprocess
 from asyncio.log import logger
+from collections.abc import Coroutine
 from typing import Any
 
 from ..net.streams import StreamReader, StreamReaderProtocol, StreamWriter
@@ -134,11 +135,11 @@ class Process(_asyncio_subprocess.Process):
         code: int | None = self._transport.get_returncode()
         return code
 
-    async def wait(self) -> int:
+    def wait(self) -> Coroutine[Any, Any, int]:  # type: ignore[override]
         """Wait until the process has ended: its exit status. Doesn't wait for the end of its output, which a process
-        that it started may go on writing."""
-        code: int = await self._transport._wait()
-        return code
+        that it started may go on writing. Coroutine."""
+        waiting: Coroutine[Any, Any, int] = self._transport._wait()
+        return waiting
 
     def send_signal(self, signal: int) -> None:
         """Send a signal. Raises ProcessLookupError if the process is known to have ended."""
