@@ -115,9 +115,8 @@ def child(settings: Settings, runtime: Runtime, **order: Any) -> Process:
 
 
 def start_load(settings: Settings, arguments: dict[str, Any]) -> Process:
-    return Process(
-        [*settings.client, *(f"{key}={value}" for key, value in arguments.items())], settings.limit
-    )
+    client = [sys.executable, str(HERE / "load_tls.py")] if "tls" in arguments else settings.client
+    return Process([*client, *(f"{key}={value}" for key, value in arguments.items())], settings.limit)
 
 
 def probe(settings: Settings, runtime: Runtime) -> str:

@@ -67,6 +67,6 @@ def operation(name: str, n: int, *, native: bool = True) -> Callable[..., Any]:
 
 def load_all() -> dict[str, Row]:
     """Imports every file of rows, in the order of the report. Each registers its own."""
-    for theme in ("core", "sync", "net", "web", "process"):
+    for theme in ("core", "sync", "net", "tls", "web", "process"):
         import_module(f"rows_{theme}")
     return ROWS

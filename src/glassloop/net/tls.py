@@ -27,7 +27,7 @@ DIRECT = 2
 
 RECORD = 16384  # plaintext bytes in a record at most
 BATCH = 96 * 1024  # plaintext bytes given above in one piece; with a record more still below 128 KiB
-CHUNK = 48 * 1024  # plaintext bytes encrypted at once: OpenSSL keeps a buffer of a third more for good
+CHUNK = RECORD  # plaintext bytes encrypted at once: OpenSSL keeps a buffer of a third more for good
 BURST = 256 * 1024  # bytes handed to the transport below in one call
 
 SSLObject = ssl.SSLObject
