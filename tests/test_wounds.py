@@ -16,6 +16,7 @@ import gc
 import math
 import os
 import socket
+import ssl
 import struct
 import sys
 import textwrap
@@ -25,6 +26,7 @@ import types
 from typing import Any
 
 import pytest
+from tls_peer import Peer, secured, server_context
 
 ELSEWHERE = os.environ.get("GLASSLOOP_WOUNDS_ON")  # asyncio or uvloop: by tests/wounds.py
 LIMIT = 10.0  # seconds
@@ -744,3 +746,125 @@ def test_the_child_of_a_fork_may_close_the_loop_and_the_parent_goes_on(program: 
 
         print(run(main()))
         """) == "data\n"
+
+
+# ---- TLS ----
+
+
+@wound("uvloop #471")
+def test_closing_tls_while_the_peer_goes_on_sending_ends_at_once(run: Any) -> None:
+    async def main() -> None:
+        async with secured(Note) as (protocol, peer):
+            protocol.transport.write(b"enough")
+            protocol.transport.close()
+            assert await peer.receive(6) == b"enough"
+            await peer.send(b"more and more" * 1000)
+            assert await asyncio.wait_for(protocol.lost, LIMIT / 2) is None
+
+    run(main())
+
+
+@wound("cpython #142352, uvloop #707", asyncio_heals=(3, 14, 3))
+def test_a_handshake_that_came_before_start_tls_is_not_lost(aio: Any, run: Any) -> None:
+    async def main() -> None:
+        accepted = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: Any, writer: Any) -> None:
+            assert await reader.readline() == b"PROXY TCP4 ...\r\n"
+            while not reader._buffer:
+                await asyncio.sleep(0)
+            await writer.start_tls(server_context())
+            accepted.set_result(await reader.readexactly(5))
+            writer.close()
+
+        server = await aio.start_server(serve, "127.0.0.1", 0)
+        sock = socket.create_connection(server.sockets[0].getsockname())
+        sock.setblocking(False)
+        peer = Peer(sock, server_side=False)
+        try:
+            peer.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        sock.send(b"PROXY TCP4 ...\r\n" + peer.outgoing.read())
+        async with asyncio.timeout(LIMIT / 2):
+            await peer.handshake()
+            await peer.send(b"hello")
+            assert await accepted == b"hello"
+        peer.close()
+        server.close()
+
+    run(main())
+
+
+# ---- datagrams, pipes, subprocesses ----
+
+
+@wound("", asyncio_heals=(3, 12))
+def test_an_empty_datagram_is_sent(run: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 0))
+            other.setblocking(False)
+            transport, _ = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=other.getsockname())
+            transport.sendto(b"")
+            assert await asyncio.wait_for(loop.sock_recv(other, 10), LIMIT / 5) == b""
+            transport.close()
+
+    run(main())
+
+
+@wound("", asyncio_heals=())
+@pytest.mark.parametrize("connect", ["connect_read_pipe", "connect_write_pipe"])
+def test_a_file_that_is_no_pipe_is_an_error(program: Any, connect: str) -> None:
+    assert program(f"""
+        import tempfile
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            with tempfile.TemporaryFile('w+b', 0) as file:
+                try:
+                    await loop.{connect}(asyncio.Protocol, file)
+                except ValueError:
+                    await asyncio.sleep(0.05)
+                    return 'told'
+
+        print(run(main()))
+        """) == "told\n"
+
+
+@wound("", asyncio_heals=())
+@pytest.mark.parametrize("connect", ["connect_read_pipe", "connect_write_pipe"])
+def test_a_pipe_whose_descriptor_is_closed_is_an_error(program: Any, connect: str) -> None:
+    assert program(f"""
+        async def main():
+            loop = asyncio.get_running_loop()
+            for end, mode in zip(os.pipe(), ('rb', 'wb')):
+                if (mode == 'rb') == ('{connect}' == 'connect_read_pipe'):
+                    file = open(end, mode, 0, closefd=False)
+                    os.close(end)
+                    try:
+                        await loop.{connect}(asyncio.Protocol, file)
+                    except OSError:
+                        return 'told'
+
+        print(run(main()))
+        """) == "told\n"
+
+
+@wound("cpython #119710", asyncio_heals=(3, 14))
+def test_wait_returns_though_a_grandchild_holds_the_pipe(aio: Any, program: Any) -> None:
+    assert program("""
+        import signal
+
+        async def main():
+            process = await asyncio.create_subprocess_shell('sleep 60 & echo $!; exit 5', stdout=asyncio.subprocess.PIPE)
+            grandchild = int(await process.stdout.readline())
+            try:
+                return await asyncio.wait_for(process.wait(), 5)
+            finally:
+                os.kill(grandchild, signal.SIGKILL)
+
+        print(run(main()))
+        """) == "5\n"
