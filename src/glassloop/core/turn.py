@@ -8,9 +8,10 @@ came due after those, the earliest first, in the order of their making among equ
 even if stop() is called within.
 
 When it is time to look: when nothing else is ready (then the poller sleeps until the next deadline), in the first turn
-after a start, after 61 entries, after some 100 us, and when a timer was made that is due already. Looking in each turn,
-as asyncio does, costs two to three times the turn itself where few tasks run; what is ready can't starve I/O or timers
-for longer than that, since each look takes in all that is ready.
+after a start, after 61 entries, after some 100 us, when a timer was made that is due already, and after something was
+sent or a descriptor closed: the other end may live on this loop, and who writes and yields once finds that it was read.
+Looking in each turn, as asyncio does, costs two to three times the turn itself where few tasks run; what is ready can't
+starve I/O or timers for longer than that, since each look takes in all that is ready.
 
 Threads. Only call_soon_threadsafe() may be called from other threads. It appends, which is atomic, and wakes the poller
 if the loop sleeps or is about to: `_asleep` is set before the last look at the ready queue.

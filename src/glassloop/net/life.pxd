@@ -49,6 +49,7 @@ cdef class Connection(Watcher):
     cdef bint _blocked
     cdef readonly bint _protocol_paused
     cdef readonly bint _dropped
+    cdef dict __dict__
     cdef object __weakref__
 
     @cython.final

@@ -110,7 +110,7 @@ class Connection(Watcher):
 
     __slots__ = ('_owned', '_alive', '_protocol', '_context', '_server', '_extra', '_peer', '_name', '_out', '_out_size',
                  '_high', '_low', '_state', '_conn_lost', '_paused', '_ended', '_blocked', '_protocol_paused', '_dropped',
-                 '__weakref__')
+                 '__dict__', '__weakref__')
 
     def _begin(self, loop, sock, protocol, waiter, extra, server):
         """Own the socket (or a bare descriptor, an int) from now on; call connection_made() in the next turn. If it raises
@@ -294,6 +294,7 @@ class Connection(Watcher):
         except OSError as e:
             if core._debug:
                 logger.debug('%r: %s on close', self, e)
+        core._soon_due = True
         self._context = None
         server = self._server
         if server is not None:

@@ -376,6 +376,7 @@ class StreamTransport(Connection):
             n = _leaf.send(self._fd, data, 0)
         except BaseException as e:
             return self._failed(e, 'Fatal write error on socket transport')
+        self._core._soon_due = True
         if n == size:
             return 0
         if n < 0:
@@ -410,6 +411,7 @@ class StreamTransport(Connection):
                 n = _leaf.send(self._fd, self._out, self._out_at)
         except BaseException as e:
             return self._failed(e, 'Fatal write error on socket transport')
+        self._core._soon_due = True
         if n == size:
             self._out = None
             self._out_at = 0
@@ -502,6 +504,7 @@ class StreamTransport(Connection):
             if self._state == _life.CLOSING:
                 self._lose(_life.FLUSHED, None)
             elif self._shut:
+                self._core._soon_due = True
                 try:
                     _leaf.shut(self._fd)
                 except OSError as e:
@@ -522,6 +525,7 @@ class StreamTransport(Connection):
                 return
         self._shut = True
         if self._out is None:
+            self._core._soon_due = True
             _leaf.shut(self._fd)
 
 
