@@ -33,6 +33,7 @@ cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     int PyDict_SetItem(object, object, object) except -1
     int PyDict_DelItem(object, object) except -1
+    object PyUnicode_FromString(const char *)
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     object PyObject_GenericGetDict(object, void *)
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
@@ -174,7 +175,10 @@ cdef extern from *:
     ssize_t c_recvfrom "recvfrom"(int, void *, size_t, int, sockaddr *, socklen_t *)
     ssize_t c_sendto "sendto"(int, const void *, size_t, int, const sockaddr *, socklen_t)
     int inet_pton(int, const char *, void *)
+    const char *inet_ntop(int, const void *, char *, socklen_t)
     unsigned short htons(unsigned short)
+    unsigned short ntohs(unsigned short)
+    uint32_t ntohl(uint32_t)
     uint32_t htonl(uint32_t)
     ssize_t c_read "read"(int, void *, size_t)
     ssize_t c_write "write"(int, const void *, size_t)
@@ -1284,8 +1288,20 @@ cdef int shut(int fd) except -1:
 # ---- datagrams ----
 
 cdef enum:
-    KNOWN = 64  # addresses, a power of two
+    KNOWN = 128  # addresses, a power of two
     UNREADABLE = -3  # == core.leaf.UNREADABLE of the twin
+
+cdef tuple internet_address(const char *raw, int size):
+    """An IPv4 or IPv6 address as the socket module has it."""
+    cdef char text[64]
+    cdef const sockaddr_in6 *six = <const sockaddr_in6 *>raw
+    cdef int port = ntohs(six.sin6_port)  # in the same place in both
+    if size == 16:
+        inet_ntop(AF_INET, raw + 4, text, sizeof(text))
+        return PyUnicode_FromString(text), port
+    inet_ntop(AF_INET6, raw + 8, text, sizeof(text))
+    return PyUnicode_FromString(text), port, ntohl(six.sin6_flowinfo), six.sin6_scope_id
+
 
 cdef class Datagrams:
     """What a datagram socket needs to receive and send: room for the largest datagram, and the addresses it heard of, so
@@ -1331,6 +1347,7 @@ cdef class Datagrams:
     cdef int _name(self, const char *raw, int size) except -1:
         """This is the sender: set `sender`, `raw` and `size`."""
         cdef int family = (<sockaddr_storage *>raw).ss_family
+        cdef int place
         cdef Known *known
         self.sender = None
         self.size = 0
@@ -1344,17 +1361,23 @@ cdef class Datagrams:
                 if self.known == NULL:
                     raise MemoryError
                 memset(self.known, 0, KNOWN * sizeof(Known))
-            # by the port and the host's last byte
-            known = &self.known[(raw[2] * 31 + raw[3] + raw[7 if size == 16 else 23]) & (KNOWN - 1)]
+            # by the port and the host's last byte, in one of two places
+            place = (raw[2] * 31 + raw[3] + raw[7 if size == 16 else 23]) & (KNOWN - 1)
+            known = &self.known[place]
             if known.size != size or memcmp(known.raw, raw, size) != 0:
-                self.sender = as_address(PyBytes_FromStringAndSize(raw, size))
-                Py_XDECREF(known.address)
-                Py_INCREF(self.sender)
-                known.address = <PyObject *>self.sender
-                known.size = size
-                memcpy(known.raw, raw, size)
-            else:
-                self.sender = <object>known.address
+                known = &self.known[place ^ 1]
+                if known.size != size or memcmp(known.raw, raw, size) != 0:
+                    Py_XDECREF(known.address)
+                    known[0] = self.known[place]
+                    known = &self.known[place]
+                    known.address = NULL
+                    known.size = 0
+                    made = internet_address(raw, size)
+                    Py_INCREF(made)
+                    known.address = <PyObject *>made
+                    known.size = size
+                    memcpy(known.raw, raw, size)
+            self.sender = <object>known.address
         if size <= <int>sizeof(self.raw):
             memcpy(self.raw, raw, size)
             self.size = size

@@ -178,7 +178,7 @@ class DatagramTransport(Connection):
         """Send data (bytes, bytearray or memoryview) as one datagram, to addr or to where the socket is connected; now, or
         when the kernel takes it or the host's name is looked up. Never blocks. Raises TypeError for other data, ValueError
         for another address than the one of the endpoint; what can't be sent is told to error_received()."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
+        if type(data) is not bytes and not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f'data argument must be a bytes-like object, not {type(data).__name__!r}')
         if self._address:
             if addr is not None and addr != self._address:
