@@ -6,7 +6,8 @@
 #   make build          the compiled package in $(BUILD)/compiled-<tag>, incremental (PYTHON=... BUILD=...)
 #   make pure           install the interpreted runtime in an environment of its own, and test it
 #   make bench          side by side with asyncio, uvloop and rloop (ARGS=... goes to the script)
-#   make conformance    CPython's own asyncio tests on glassloop
+#   make conformance    CPython's own asyncio tests on each Python at hand, from 3.11 to 3.14 (PYTHONS=... names more)
+#   make soak           ten minutes of everything at random; what is open at the end is what was open (ARGS=...)
 #   make lint           ruff, mypy --strict, cython-lint
 #   make test-install   install with and without a compiler into fresh environments
 #   make clean          remove all of what the above made
@@ -15,13 +16,14 @@ PYTHON ?= python3
 BUILD ?= build
 VENV ?= .venv
 ARGS ?=
+PYTHONS ?=
 
 PY := $(VENV)/bin/python
 PIP = $(1)/bin/python -m pip --disable-pip-version-check -q
 BUILD_TOOLS := "setuptools>=77" "Cython>=3.1"
 SOURCES := pyproject.toml setup.py $(shell find src/glassloop -type f -not -name '*.pyc')
 
-.PHONY: demo test build pure bench conformance lint test-install clean
+.PHONY: demo test build pure bench conformance soak lint test-install clean
 
 demo: $(VENV)/.glassloop $(VENV)/.extra-demo
 	$(PY) examples/demo.py
@@ -30,12 +32,15 @@ test: $(VENV)/.extra-test
 	$(PY) setup.py -q build
 	$(PY) tests/run.py $(ARGS)
 
-conformance: $(VENV)/.extra-test
-	$(PY) setup.py -q build
-	$(PY) tests/run.py conformance
+conformance:
+	$(PYTHON) tests/conformance/versions.py --build $(BUILD) $(ARGS) $(PYTHONS)
 
 bench: $(VENV)/.glassloop $(VENV)/.extra-bench
 	$(PY) bench/run.py $(ARGS)
+
+soak: $(VENV)/.extra-test
+	$(PY) setup.py -q build
+	$(PY) tests/soak/run.py $(ARGS)
 
 lint: $(VENV)/.extra-lint
 	$(PY) -m ruff check
@@ -75,7 +80,7 @@ $(VENV)/.glassloop: $(SOURCES) | $(PY)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-pure build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-pure .venv-3.* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .DELETE_ON_ERROR:

@@ -202,7 +202,10 @@ class Future(FutureBase):
             raise InvalidStateError('Result is not ready.')
         error = self._failure()
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # no circle by way of this frame
         return self._value
 
     def exception(self):

@@ -281,7 +281,10 @@ class FutureBase(Runnable):
                 raise RuntimeError("await wasn't used with future")
         error = self._failure()
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # no circle by way of this frame
         return self._value
 
     __iter__ = __await__
@@ -397,7 +400,8 @@ class Op:
         try:
             future = self._step()
         except BaseException as e:
-            raise e.with_traceback(_outside(e.__traceback__))
+            e.__traceback__ = _outside(e.__traceback__)
+            raise
         if future is None:
             value = self._value
             self._value = None
@@ -415,7 +419,8 @@ class Op:
         try:
             future = self._settle(self._wake(exc))
         except BaseException as e:
-            raise e.with_traceback(_outside(e.__traceback__))
+            e.__traceback__ = _outside(e.__traceback__)
+            raise
         finally:
             exc = type = None
         if future is None:

@@ -142,8 +142,6 @@ def _descriptor(file: Any) -> int:
 
 def _move(file: Any, offset: int, sent: int) -> None:
     """The file's position is behind what was sent, if it has one."""
-    if not sent:
-        return
     try:
         if hasattr(file, 'seek'):
             file.seek(offset + sent)
