@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import logging
@@ -572,6 +573,34 @@ def test_a_full_device(run: Any) -> None:
         assert isinstance(await lost(protocol), OSError)
 
     run(main())
+
+
+@pytest.mark.extra("a poller of glassloop's")
+def test_what_cannot_be_watched_ends(aio: Any) -> None:
+    from glassloop.core.poller import SelectorPoller
+
+    class Picky(SelectorPoller):  # type: ignore[misc]
+        refuses = False
+
+        def register(self, fd: int, watcher: Any, events: int) -> None:
+            if self.refuses:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().register(fd, watcher, events)
+
+    async def main() -> None:
+        with pipe() as (reader, writer):
+            poller.refuses = True
+            for connect, end in ((reading, reader), (writing, writer)):
+                _, protocol = await connect(end)
+                error = await lost(protocol)
+                assert isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+    poller = Picky()
+    loop = aio.EventLoop(poller=poller)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
 
 
 # ---- what can't be a pipe ----

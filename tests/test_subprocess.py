@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -270,12 +271,14 @@ def test_what_stdin_says_when_nobody_reads(run: Any, names: Any) -> None:
 
 
 @pytest.mark.extra("asyncio's reader loses what a cancelled read() has taken")
-def test_a_cancelled_communicate_loses_nothing(run: Any, aio: Any) -> None:
+def test_a_cancelled_communicate_loses_nothing(run: Any, names: Any, tmp_path: Path) -> None:
     async def main() -> None:
-        process = await aio.create_subprocess_shell("cat; sleep 0.1; echo done", stdin=PIPE, stdout=PIPE, limit=100)
+        flag = tmp_path / "flag"
+        process = await names.create_subprocess_shell(f"cat; touch {flag}; sleep 0.1; echo done", stdin=PIPE, stdout=PIPE,
+                                                      limit=100)
         process.stdin.write(b"first ")
         task = asyncio.ensure_future(process.communicate(b"input "))
-        while not process.stdout._buffer:
+        while not flag.exists():
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -301,9 +304,9 @@ def test_a_timeout_of_communicate_with_full_pipes_loses_nothing(run: Any, aio: A
 
 
 @pytest.mark.extra("asyncio's reader loses what a cancelled read() has taken")
-def test_a_timeout_then_kill(run: Any, aio: Any) -> None:
+def test_a_timeout_then_kill(run: Any, names: Any) -> None:
     async def main() -> None:
-        process = await aio.create_subprocess_shell("echo partly; exec sleep 60", stdout=PIPE)
+        process = await names.create_subprocess_shell("echo partly; exec sleep 60", stdout=PIPE)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await process.communicate()
@@ -492,6 +495,92 @@ def test_a_loop_that_is_closed_while_a_thread_waits(aio: Any, monkeypatch: pytes
         del transport
         gc.collect()
     assert children() == []
+
+
+# ---- faults ----
+
+
+@pytest.mark.extra("a poller of glassloop's")
+def test_where_the_poller_takes_no_pidfd_a_thread_waits(aio: Any) -> None:
+    from glassloop.core.poller import SelectorPoller
+
+    class Picky(SelectorPoller):  # type: ignore[misc]
+        def register(self, fd: int, watcher: Any, events: int) -> None:
+            if "pidfd" in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().register(fd, watcher, events)
+
+    async def main() -> None:
+        process = await aio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        assert any(str(process.pid) in thread.name for thread in threading.enumerate())
+        assert await soon(process.communicate(b"data")) == (b"data", None)
+        assert process.returncode == 0
+
+    loop = aio.EventLoop(poller=Picky())
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+@pytest.mark.extra("a poller of glassloop's")
+def test_pipes_that_cannot_be_watched_end_and_the_process_is_waited_for(aio: Any) -> None:
+    from glassloop.core.poller import SelectorPoller
+
+    class Picky(SelectorPoller):  # type: ignore[misc]
+        refuses = False
+
+        def register(self, fd: int, watcher: Any, events: int) -> None:
+            if self.refuses and "pipe" in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            super().register(fd, watcher, events)
+
+    async def main() -> None:
+        poller.refuses = True
+        process = await aio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        with pytest.raises(OSError):
+            await soon(process.stdout.read())
+        assert await soon(process.wait()) in (0, -signal.SIGPIPE)
+
+    poller = Picky()
+    loop = aio.EventLoop(poller=poller)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_out_of_descriptors_nothing_is_left(run: Any, names: Any) -> None:
+    async def main() -> None:
+        await (await names.create_subprocess_exec("true")).wait()  # what is loaded once is there
+        await turns()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = len(os.listdir("/proc/self/fd"))
+        failed, taken = 0, [os.open("/dev/null", os.O_RDONLY)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard))
+            with pytest.raises(OSError):
+                while True:
+                    taken.append(os.dup(taken[0]))
+            for _ in range(16):  # a start takes up to ten
+                try:
+                    process = await names.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+                except OSError as e:
+                    assert e.errno == errno.EMFILE
+                    failed += 1
+                else:
+                    assert await soon(process.communicate(b"data")) == (b"data", b"")
+                os.close(taken.pop())
+        finally:
+            for fd in taken:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert 0 < failed < 16
+        await turns()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert children() == []
+
+    run(main())
 
 
 # ---- options ----

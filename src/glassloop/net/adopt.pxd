@@ -7,7 +7,8 @@ cdef object _OriginalProtocol
 cdef set _FIELDS
 cdef tuple _METHODS
 
-@cython.locals(fields=dict, native=StreamReader)
 cpdef bint adopt(object protocol) except -1
+@cython.locals(fields=dict, native=StreamReader)
+cpdef bint adopt_reader(object reader) except -1
 @cython.locals(fields=dict)
 cdef _give_back(object reader)

@@ -1,9 +1,10 @@
 """Programs that use asyncio's own streams get our StreamReader behind their asyncio.StreamReader.
 
 asyncio.open_connection() and asyncio.start_server() make an asyncio.StreamReader, which copies what was received into a
-bytearray and out of it again and wakes its reader through two coroutines. A transport of ours that meets such a reader,
-fresh and untouched, gives the object another class, a subclass of asyncio.StreamReader that keeps the bytes in a
-StreamReader of ours. The object stays the same, isinstance() too, and reads give the same.
+bytearray and out of it again and wakes its reader through two coroutines; a cancelled read() until the end loses what it has
+taken. A transport of ours that meets such a reader, fresh and untouched, gives the object another class, a subclass of
+asyncio.StreamReader that keeps the bytes in a StreamReader of ours. The object stays the same, isinstance() too, and reads
+give the same.
 
 Who looks into its private buffer gets the original back: contents and state move into it, and it's asyncio's own from then
 on. A subclass, an object or a class that somebody has changed, and one that has received bytes already are left alone.
@@ -27,9 +28,11 @@ _METHODS = tuple(
 def adopt(protocol):
     """If the protocol is asyncio's own for streams: let us do the work of its reader, unless somebody has touched it.
     True if its reader is ours then."""
-    if type(protocol) is not _OriginalProtocol:
-        return False
-    reader = protocol._stream_reader
+    return type(protocol) is _OriginalProtocol and adopt_reader(protocol._stream_reader)
+
+
+def adopt_reader(reader):
+    """Do the work of this asyncio.StreamReader, unless somebody has touched it. True if it is ours then."""
     if type(reader) is not _Original:
         return type(reader) is Adopted
     fields = reader.__dict__

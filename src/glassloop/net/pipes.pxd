@@ -1,6 +1,7 @@
 cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Watcher
+from glassloop.net cimport adopt as _adopt
 from glassloop.net cimport life as _life
 from glassloop.net.life cimport Connection
 from glassloop.net.transport cimport Sink

@@ -26,6 +26,7 @@ from asyncio.log import logger
 
 from ..core import leaf as _leaf
 from ..core.leaf import Watcher
+from . import adopt as _adopt
 from . import life as _life
 from .life import Connection
 from .transport import Sink
@@ -148,6 +149,8 @@ class ReadPipeTransport(PipeTransport):
         if isinstance(protocol, Sink):
             sink = protocol
             self._direct = sink._direct
+        else:
+            _adopt.adopt(protocol)
         return 0
 
     def close(self):

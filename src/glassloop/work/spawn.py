@@ -14,6 +14,7 @@ Not here: how the end of a process is noticed (children.py), pipes (net/pipes.py
 from __future__ import annotations
 
 import asyncio
+import asyncio.subprocess
 import signal
 import subprocess
 import warnings
@@ -21,9 +22,12 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
+from ..net.adopt import adopt_reader
 from ..net.pipes import ReadPipeTransport, WritePipeTransport
 from .children import Child
 from .subprocess import SubprocessStreamProtocol
+
+_OriginalProtocol = asyncio.subprocess.SubprocessStreamProtocol
 
 #: turns of the loop after the process's end in which wait() gives the protocol the time to hear of all ends
 LINGER = 8
@@ -92,11 +96,15 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return _PipeEnd(protocol, fd)
 
     def _made(self, waiter: asyncio.Future[None]) -> None:
+        protocol = self._protocol
         try:
-            self._protocol.connection_made(self)
+            protocol.connection_made(self)
         finally:
             if not waiter.done():
                 waiter.set_result(None)
+        if type(protocol) is _OriginalProtocol:
+            adopt_reader(protocol.stdout)
+            adopt_reader(protocol.stderr)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
