@@ -8,6 +8,7 @@
 #   make bench          side by side with asyncio, uvloop and rloop (ARGS=... goes to the script)
 #   make conformance    CPython's own asyncio tests on each Python at hand, from 3.11 to 3.14 (PYTHONS=... names more)
 #   make soak           ten minutes of everything at random; what is open at the end is what was open (ARGS=...)
+#   make ecosystem      the suites of aiohttp, anyio, uvicorn... on asyncio and on glassloop (an hour; ARGS=... goes to the script)
 #   make lint           ruff, mypy --strict, cython-lint
 #   make test-install   install with and without a compiler into fresh environments
 #   make clean          remove all of what the above made
@@ -23,7 +24,7 @@ PIP = $(1)/bin/python -m pip --disable-pip-version-check -q
 BUILD_TOOLS := "setuptools>=77" "Cython>=3.1"
 SOURCES := pyproject.toml setup.py $(shell find src/glassloop -type f -not -name '*.pyc')
 
-.PHONY: demo test build pure bench conformance soak lint test-install clean
+.PHONY: demo test build pure bench conformance ecosystem soak lint test-install clean
 
 demo: $(VENV)/.glassloop $(VENV)/.extra-demo
 	$(PY) examples/demo.py
@@ -34,6 +35,10 @@ test: $(VENV)/.extra-test
 
 conformance:
 	$(PYTHON) tests/conformance/versions.py --build $(BUILD) $(ARGS) $(PYTHONS)
+
+ecosystem: $(VENV)/.extra-test
+	$(PY) setup.py -q build
+	$(PY) tests/ecosystem/run.py $(ARGS)
 
 bench: $(VENV)/.glassloop $(VENV)/.extra-bench
 	$(PY) bench/run.py $(ARGS)

@@ -1,0 +1,63 @@
+"""Tests that pass on asyncio and fail on the runtime, each with the reason: the strict list.
+
+A test on it that passes is an unexpected pass and fails the run, unless the entry says `sometimes`; so does an entry
+that matches no test of a whole run. The list is for tests of asyncio's private parts and for differences that are
+meant; it is not for faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`tests`: a shell pattern over a suite's test ids; `[` is a plain character in it. `until` is inclusive."""
+
+    suite: str
+    tests: str
+    reason: str
+    sometimes: bool = False
+    since: Version = (3, 11)
+    until: Version = (3, 99)
+
+    def applies(self, suite: str, version: Version) -> bool:
+        return self.suite == suite and self.since <= version and version[: len(self.until)] <= self.until
+
+    def matches(self, test: str) -> bool:
+        return matches(test, self.tests)
+
+
+def matches(test: str, pattern: str) -> bool:
+    return fnmatchcase(test, pattern.replace("[", "[[]"))
+
+
+class Expected:
+    """The entries for one suite, and which of them matched a test."""
+
+    def __init__(self, suite: str, version: Version, entries: Iterable[Entry] | None = None) -> None:
+        self.entries = [entry for entry in (EXPECTED if entries is None else entries) if entry.applies(suite, version)]
+        self.used: set[Entry] = set()
+
+    def find(self, test: str) -> Entry | None:
+        found = [entry for entry in self.entries if entry.matches(test)]
+        self.used.update(found)
+        return found[0] if found else None
+
+    @property
+    def unused(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry not in self.used]
+
+
+EXPECTED = (
+    Entry("uvicorn", "tests/test_auto_detection.py::test_loop_auto", "looks at the name of the loop's module: asyncio"),
+    Entry(
+        "websockets",
+        "tests/legacy/test_client_server.py::*ClientServerTests::test_explicit_socket",
+        "a subclass of socket counts the calls of its recv() and send(); ours are the system's, on the descriptor",
+    ),
+)
