@@ -38,11 +38,30 @@ EXPECTED = (
         "replaces loop.connect_read_pipe and connect_write_pipe by mocks",
         since=(3, 14),
     ),
+    Entry(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_accept_connection_retry",
+        "calls loop._accept_connection() with a mock in the socket's place",
+    ),
+    Entry(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ssl_server_hostname_default",
+        "replaces loop._make_ssl_transport and the loop's methods for sockets",
+    ),
+    Entry(
+        "test_sslproto.SelectorStartTLSTests.test_create_connection_ssl_failed_certificate_no_cycles",
+        "replaces a method of asyncio.sslproto.SSLProtocol",
+        since=(3, 14),
+    ),
     # differences that are meant
     Entry(
         "test_events.EventLoopTests.test_datagram_write_error_close_from_callback",
         "a datagram that is given to a closed transport is not sent, also when it was closed by error_received()",
         since=(3, 14),
+    ),
+    Entry(
+        "test_sslproto.SelectorStartTLSTests.test_start_tls_failed_certificate_no_cycles",
+        "interpreted, frames of Python stand in the traceback and hold the transport: it is freed by the next collection",
+        since=(3, 14),
+        builds=("interpreted",),
     ),
     Entry(
         "test_taskgroups.*.test_exception_refcycles_propagate_cancellation_error",
@@ -57,6 +76,16 @@ EXPECTED = (
         modes=WHOLE,
     ),
     # what newer Python does, on every version
+    Entry(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_wrong_sock",
+        "the message speaks of a datagram socket, as from 3.13; there may be others than UDP's",
+        until=(3, 12),
+    ),
+    Entry(
+        "test_unix_events.SelectorEventLoopUnixSocketTests.test_create_unix_server_path_stream_bittype",
+        "a Unix server takes its socket's file away when it is closed, as from 3.13; the test does it itself",
+        until=(3, 11),
+    ),
     Entry(
         "test_futures2.FutureReprTests.test_recursive_repr_*",
         "wait_for() awaits a coroutine in the caller's task, as from 3.12; the test counts on a task of its own",

@@ -8,9 +8,9 @@ CPython's modules are taken whole, then adapted by one function each, named afte
   become one on the runtime's own class: its name begins with "Own";
 - classes that test an abstract class, or objects that no loop is behind, are left out.
 
-Not here at all: test_selector_events, test_proactor_events, test_windows_*, test_sslproto, test_transports,
-test_protocols and most of test_unix_events and test_base_events. They test one implementation through its
-private parts, or classes that the runtime takes from asyncio unchanged.
+Not here at all: test_selector_events, test_proactor_events, test_windows_*, test_transports, test_protocols,
+test_tools and most of test_unix_events, test_base_events and test_sslproto. They test one implementation through
+its private parts, or classes that the runtime takes from asyncio unchanged.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ def _keep(classes: Classes, *names: str) -> None:
 
 def _add(classes: Classes, module: Any, name: str, bases: tuple[type, ...], **attributes: Any) -> None:
     classes[name] = type(name, bases, {"__module__": module.__name__, "__qualname__": name, **attributes})
+
+
+def _without_patches(module: Any, classes: Classes, name: str) -> None:
+    """Leave out the tests that run with mocks in the place of the socket module and parts of asyncio.base_events."""
+    parent = classes[name]
+    patched = [test for test in dir(parent) if test.startswith("test_") and hasattr(getattr(parent, test), "patchings")]
+    _add(classes, module, name, (parent,), **dict.fromkeys(patched))
 
 
 def _one_loop(module: Any, classes: Classes, runtime: Runtime, *bases: type) -> None:
@@ -228,11 +235,21 @@ def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
 
 
 def test_unix_events(module: Any, classes: Classes, runtime: Runtime) -> None:
-    _keep(classes, "TestFork", "TestFunctional")
+    _keep(classes, "SelectorEventLoopUnixSocketTests", "TestFork", "TestFunctional")
+    _without_patches(module, classes, "SelectorEventLoopUnixSocketTests")
 
 
 def test_base_events(module: Any, classes: Classes, runtime: Runtime) -> None:
-    _keep(classes, "RunningLoopTests", "BaseEventLoopTests")
+    _keep(classes, "RunningLoopTests", "BaseEventLoopTests", "BaseEventLoopWithSelectorTests")
+    _without_patches(module, classes, "BaseEventLoopWithSelectorTests")
+
+
+def test_sslproto(module: Any, classes: Classes, runtime: Runtime) -> None:
+    _keep(classes, "SelectorStartTLSTests")
+
+
+def test_free_threading(module: Any, classes: Classes, runtime: Runtime) -> None:
+    _keep(classes, "TestCFreeThreading", "TestEagerCFreeThreading")
 
 
 def as_it_is(module: Any, classes: Classes, runtime: Runtime) -> None:
@@ -264,9 +281,11 @@ MODULES: dict[str, Callable[[Any, Classes, Runtime], None]] = {
     "test_server": as_it_is,
     "test_sendfile": test_sendfile,
     "test_ssl": as_it_is,
+    "test_sslproto": test_sslproto,
+    "test_free_threading": test_free_threading,
     "test_subprocess": test_subprocess,
 }
-NOT_IN_EVERY_VERSION = {"test_eager_task_factory", "test_staggered", "test_graph"}
+NOT_IN_EVERY_VERSION = {"test_eager_task_factory", "test_staggered", "test_graph", "test_free_threading"}
 
 
 def tests(runtime: Runtime) -> Iterator[Test]:

@@ -200,6 +200,8 @@ async def _transport_for(
         await waiter
     except BaseException:
         transport.close()
+        # the exception's traceback holds this frame: no circle
+        transport = protocol = waiter = None
         raise
     return transport, protocol
 

@@ -60,6 +60,8 @@ async def start_tls(
         await waiter
     except BaseException:
         tls.abort()
+        # the exception's traceback holds this frame: no circle
+        tls = waiter = transport = protocol = None  # type: ignore[assignment]
         raise
     return tls
 
