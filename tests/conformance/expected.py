@@ -22,6 +22,11 @@ EXPECTED = (
     Entry(BASE_LOOP + "test_custom_run_forever_*", "calls _run_forever_setup() and _run_once()", since=(3, 13)),
     Entry("test_events.EventLoopTests.test_timeout_rounding", "counts the calls of a replaced loop._run_once"),
     Entry(
+        BASE_LOOP + "test_create_connection_happy_eyeballs*",
+        "connects mocks in the place of sockets, and looks for one in transport._sock",
+        since=(3, 15),
+    ),
+    Entry(
         "test_events.EventLoopTests.test_create_server_multiple_hosts_ipv?",
         "replaces the socket module of asyncio.base_events and loop._start_serving by mocks",
     ),
@@ -37,14 +42,6 @@ EXPECTED = (
         "test_subprocess.SubprocessTests.test_subprocess_*_pipe_cancelled",
         "replaces loop.connect_read_pipe and connect_write_pipe by mocks",
         since=(3, 14),
-    ),
-    Entry(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_accept_connection_retry",
-        "calls loop._accept_connection() with a mock in the socket's place",
-    ),
-    Entry(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ssl_server_hostname_default",
-        "replaces loop._make_ssl_transport and the loop's methods for sockets",
     ),
     Entry(
         "test_sslproto.SelectorStartTLSTests.test_create_connection_ssl_failed_certificate_no_cycles",

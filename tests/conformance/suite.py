@@ -46,11 +46,12 @@ def _add(classes: Classes, module: Any, name: str, bases: tuple[type, ...], **at
     classes[name] = type(name, bases, {"__module__": module.__name__, "__qualname__": name, **attributes})
 
 
-def _without_patches(module: Any, classes: Classes, name: str) -> None:
-    """Leave out the tests that run with mocks in the place of the socket module and parts of asyncio.base_events."""
+def _without_mocks(module: Any, classes: Classes, name: str, *others: str) -> None:
+    """Leave out the tests that run with mocks in the place of the socket module and parts of asyncio.base_events; the
+    decorator shows it, but for the `others`."""
     parent = classes[name]
     patched = [test for test in dir(parent) if test.startswith("test_") and hasattr(getattr(parent, test), "patchings")]
-    _add(classes, module, name, (parent,), **dict.fromkeys(patched))
+    _add(classes, module, name, (parent,), **dict.fromkeys([*patched, *others]))
 
 
 def _one_loop(module: Any, classes: Classes, runtime: Runtime, *bases: type) -> None:
@@ -236,12 +237,13 @@ def test_subprocess(module: Any, classes: Classes, runtime: Runtime) -> None:
 
 def test_unix_events(module: Any, classes: Classes, runtime: Runtime) -> None:
     _keep(classes, "SelectorEventLoopUnixSocketTests", "TestFork", "TestFunctional")
-    _without_patches(module, classes, "SelectorEventLoopUnixSocketTests")
+    _without_mocks(module, classes, "SelectorEventLoopUnixSocketTests")
 
 
 def test_base_events(module: Any, classes: Classes, runtime: Runtime) -> None:
     _keep(classes, "RunningLoopTests", "BaseEventLoopTests", "BaseEventLoopWithSelectorTests")
-    _without_patches(module, classes, "BaseEventLoopWithSelectorTests")
+    others = "test_accept_connection_retry", "test_create_connection_ssl_server_hostname_default"
+    _without_mocks(module, classes, "BaseEventLoopWithSelectorTests", *others)
 
 
 def test_sslproto(module: Any, classes: Classes, runtime: Runtime) -> None:
