@@ -181,6 +181,27 @@ def test_a_dead_peers_stream_closes_after_the_timeout(run: Any, aio: Any) -> Non
     run(main())
 
 
+@pytest.mark.extra("asyncio raises")
+def test_a_reset_that_costs_nothing_is_no_error_of_closing(run: Any, aio: Any) -> None:
+    async def main() -> None:
+        ours, other = pair()
+        peer = Peer(other, server_side=True)
+        connecting = asyncio.ensure_future(
+            aio.open_connection(sock=ours, ssl=client_context(), server_hostname="localhost")
+        )
+        await peer.handshake()
+        reader, writer = await connecting
+        writer.write(b"all of it")
+        assert await peer.receive(9) == b"all of it"
+        writer.close()
+        assert await peer.ended()
+        reset(other)
+        async with asyncio.timeout(LIMIT):
+            await writer.wait_closed()
+
+    run(main())
+
+
 def test_abort_closes_at_once(run: Any) -> None:
     async def main() -> None:
         async with secured() as (protocol, peer):

@@ -368,3 +368,33 @@ def test_a_protocol_above_tls_can_be_upgraded_by_asyncios_streams(run: Any) -> N
             assert await peer.receive(4) == b"back"
 
     run(main())
+
+
+@pytest.mark.parametrize("streams", ["own", "asyncio's"])
+def test_a_reader_pauses_the_transport_it_reads_from_now(aio: Any, run: Any, streams: str) -> None:
+    async def main() -> None:
+        names = aio if streams == "own" else asyncio
+        data = bytes(range(256)) * 150_000
+        sent = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: Any, writer: Any) -> None:
+            await writer.start_tls(server_context())
+            for start in range(0, len(data), 400_000):
+                writer.write(data[start : start + 400_000])
+                await writer.drain()
+            sent.set_result(None)
+            await reader.read()
+            writer.close()
+
+        server = await names.start_server(serve, "127.0.0.1", 0)
+        async with asyncio.timeout(LIMIT):
+            reader, writer = await names.open_connection(*server.sockets[0].getsockname())
+            await writer.start_tls(client_context(), server_hostname="localhost")
+            await asyncio.sleep(0.05)
+            assert not sent.done(), "more is taken than anybody reads"
+            assert await reader.readexactly(len(data)) == data
+            writer.close()
+            await sent
+        server.close()
+
+    run(main())

@@ -10,8 +10,7 @@ It composes the parts and holds no logic of its own:
     work.threads.Executors    run_in_executor and the default executor
     work.signals.Signals      add_signal_handler
     work.spawn, work.children subprocess_exec, subprocess_shell
-
-What is not there yet says so: TLS raises NotImplementedError.
+    net.upgrade               start_tls
 """
 import asyncio
 from functools import cache, cached_property

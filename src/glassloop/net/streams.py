@@ -385,8 +385,9 @@ class StreamWriter_wait_closed(Op):
 
     def _wake(self, exc):
         if exc is not None:
-            ours = self._writer._ours
-            if ours is None or ours._dropped or not isinstance(exc, ConnectionError):
+            # transports that aren't ours don't say whether it cost data
+            dropped = getattr(self._writer._transport, '_dropped', True)
+            if dropped or not isinstance(exc, ConnectionError):
                 raise exc
         return None
 

@@ -116,7 +116,7 @@ class TLSTransport(TLSConnection):
                 if not self._incoming.pending and (n < RECORD or not self._sslobj.pending()):
                     more = False
                     break
-                if self._kind == DIRECT:
+                if self._kind >= DIRECT:
                     break
         except _AGAIN:
             more = False
@@ -386,6 +386,7 @@ def make_tls(loop, protocol, sslcontext, waiter=None, server_side=False, server_
     tls._context = _leaf.copy_context()
     tls._waiter = waiter
     tls._told = False
+    tls._dropped = False
     tls._lower = None
     tls._stream = None
     tls._sslcontext = sslcontext

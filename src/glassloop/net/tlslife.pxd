@@ -1,6 +1,7 @@
 cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase
+from glassloop.net cimport adopt as _adopt
 from glassloop.net.transport cimport Sink, StreamTransport
 
 cdef int NEW
@@ -20,6 +21,7 @@ cdef int END
 cdef int DATA
 cdef int BUFFERED
 cdef int DIRECT
+cdef int ADOPTED
 cdef tuple _NEXT
 cdef tuple _NAMES
 cdef object BufferedProtocol
@@ -56,8 +58,8 @@ cdef class TLSConnection(Sink):
     cdef Py_ssize_t _in_high
     cdef Py_ssize_t _in_low
     cdef readonly int _conn_lost
-    cdef char _state
-    cdef char _kind
+    cdef int _state
+    cdef int _kind
     cdef bint _made
     cdef bint _shook
     cdef bint _told
@@ -68,6 +70,7 @@ cdef class TLSConnection(Sink):
     cdef bint _notified
     cdef bint _blocked
     cdef readonly bint _protocol_paused
+    cdef readonly bint _dropped
     cdef dict __dict__
     cdef object __weakref__
 

@@ -43,6 +43,7 @@ from asyncio.log import logger
 from asyncio.sslproto import _SSLProtocolTransport
 
 from ..core import leaf as _leaf
+from . import adopt as _adopt
 from .transport import Sink, StreamTransport
 
 NEW = 0
@@ -78,6 +79,7 @@ _NAMES = ('new', 'handshake', 'open', 'flushing', 'shutdown', 'closing', 'closed
 DATA = 0  # data_received()
 BUFFERED = 1  # get_buffer() and buffer_updated()
 DIRECT = 2  # a Sink
+ADOPTED = 3  # data_received() of asyncio's streams, with a reader of ours behind
 
 BufferedProtocol = asyncio.BufferedProtocol
 
@@ -92,7 +94,7 @@ class TLSConnection(Sink):
     `_queue`: plaintext that waits, `_queue_at` bytes of the first piece are done. `_blocked`: below takes no more.
     `_unread`: there may be plaintext that nobody was asked to take. `_ended`: the end of the stream below was received,
     `_notified`: the peer's close_notify. `_made`: connection_made() was called above. `_shook`: the handshake has
-    succeeded. `_told`: whoever waits for it knows its end.
+    succeeded. `_told`: whoever waits for it knows its end. `_dropped`: the end came before all was sent.
     """
 
     __slots__ = ('_core', '_protocol', '_sink', '_context', '_waiter', '_lower', '_stream', '_sslcontext', '_sslobj',
@@ -100,7 +102,7 @@ class TLSConnection(Sink):
                  '_timer', '_handshake_timeout', '_shutdown_timeout', '_began', '_queue', '_queue_at', '_queue_size',
                  '_high', '_low', '_in_high', '_in_low', '_conn_lost', '_state', '_kind', '_made', '_shook',
                  '_paused', '_lower_paused', '_unread', '_ended', '_notified', '_blocked', '_protocol_paused',
-                 '_told', '__dict__', '__weakref__')
+                 '_told', '_dropped', '__dict__', '__weakref__')
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK
@@ -355,6 +357,9 @@ class TLSConnection(Sink):
             self._lower.abort()
 
     def _drop(self):
+        """Forget what is queued."""
+        if self._queue is not None:
+            self._dropped = True
         self._queue = None
         self._queue_at = 0
         self._queue_size = 0
@@ -398,6 +403,8 @@ class TLSConnection(Sink):
         self._conn_lost += 1
         self._stop_timer()
         self._drop()
+        if self._stream is None or self._stream._dropped:
+            self._dropped = True
         if self._error is not None:
             exc = self._error
         self._wake(ConnectionResetError('the connection ended during the SSL handshake') if exc is None else exc)
@@ -446,6 +453,8 @@ class TLSConnection(Sink):
                 self._kind = DIRECT
         elif isinstance(protocol, BufferedProtocol):
             self._kind = BUFFERED
+        elif _adopt.adopt(protocol):
+            self._kind = ADOPTED
         return 0
 
     def get_protocol(self):

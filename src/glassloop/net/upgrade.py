@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .adopt import Adopted
 from .reader import StreamReader
 
 try:
@@ -54,6 +55,10 @@ async def start_tls(
     transport.set_protocol(tls)
     if received:
         tls.data_received(received)
+    reader = getattr(protocol, '_stream_reader', None)
+    if reader is not None and getattr(reader, '_transport', None) is transport:
+        # what it is to pause from now on
+        reader._transport = tls
     tls.connection_made(transport)
     transport.resume_reading()
     try:
@@ -61,7 +66,7 @@ async def start_tls(
     except BaseException:
         tls.abort()
         # the exception's traceback holds this frame: no circle
-        tls = waiter = transport = protocol = None  # type: ignore[assignment]
+        tls = waiter = transport = protocol = reader = None  # type: ignore[assignment]
         raise
     return tls
 
@@ -71,6 +76,8 @@ def _take_received(protocol: Any) -> bytes:
     reader: Any = getattr(protocol, '_stream_reader', None)
     if isinstance(reader, StreamReader):
         return reader._hand_over()
+    if isinstance(reader, Adopted):
+        return reader._native._hand_over()  # type: ignore[no-any-return]
     buffer = getattr(reader, '_buffer', None)
     if not isinstance(buffer, bytearray):
         return b''
