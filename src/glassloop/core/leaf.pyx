@@ -1052,7 +1052,8 @@ cdef class EpollPoller(Poller):
                 got |= 2
             got &= self.table[fd].events
             if got:
-                (<Watcher>self.table[fd].watcher)._ready(got)
+                # straight to the method: a watcher with attributes of its own isn't asked for an override in each event
+                Watcher._ready(<Watcher>self.table[fd].watcher, got)
         if stray:
             self._renew()
 
