@@ -13,7 +13,8 @@ It composes the parts and holds no logic of its own:
     net.upgrade               start_tls
 """
 import asyncio
-from functools import cache, cached_property
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .core.lifecycle import Lifecycle
@@ -48,6 +49,20 @@ async def _nothing() -> None:
     """A coroutine with nothing to do."""
 
 
+def _part(make: Callable[[Any], Any]) -> property:
+    """A part that many programs never need: made when it is asked for. It isn't kept in the loop's own dictionary: as long
+    as that is empty the interpreter calls the loop's methods the short way."""
+    name = make.__name__
+
+    def get(self: Any) -> Any:
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = make(self)
+        return part
+
+    return property(get, doc=make.__doc__)
+
+
 class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
     """An asyncio event loop. `clock`: an object with `time() -> float` in seconds (the monotonic clock by default);
     `poller`: a core.poller.Poller (the system's best by default)."""
@@ -57,29 +72,27 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         self._begin_life()
         self._executor_shutdown_called = False
 
-    # parts that many programs never need are loaded and made when they are asked for
-
-    @cached_property
+    @_part
     def _resolver(self) -> 'Resolver':
         from .net.resolve import Resolver
 
         return Resolver(self)
 
-    @cached_property
+    @_part
     def _sockets(self) -> 'Sockets':
         from .net.socks import Sockets
 
         self._check_closed()
         return Sockets(self)
 
-    @cached_property
+    @_part
     def _transports(self) -> 'Transports':
         # descriptor -> transport, kept by the transports: who reads or writes a bare descriptor is told if one has it
         from .net.table import Transports
 
         return Transports()
 
-    @cached_property
+    @_part
     def _executors(self) -> 'Executors':
         from .work.threads import Executors
 
@@ -87,13 +100,13 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         executors._shut = self._executor_shutdown_called
         return executors
 
-    @cached_property
+    @_part
     def _signals(self) -> 'Signals':
         from .work.signals import Signals
 
         return Signals(self)
 
-    @cached_property
+    @_part
     def _children(self) -> 'Children':
         from .work.children import Children
 
@@ -101,7 +114,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def _close_parts(self) -> None:
         for name in ('_signals', '_executors', '_resolver', '_sockets', '_children'):
-            part = self.__dict__.get(name)
+            part = self._parts.get(name)
             if part is not None:
                 part.close()
 
@@ -260,12 +273,12 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     @property
     def _default_executor(self):
-        return self._executors._default if '_executors' in self.__dict__ else None
+        return self._executors._default if '_executors' in self._parts else None
 
     def shutdown_default_executor(self, timeout=None):
         """Wait until the default executor's threads have ended, up to timeout seconds. Coroutine."""
         self._executor_shutdown_called = True
-        if '_executors' not in self.__dict__:
+        if '_executors' not in self._parts:
             return _nothing()
         return self._executors.shutdown_default_executor(timeout)
 
@@ -281,4 +294,4 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         return self._signals.remove_signal_handler(sig)
 
     def _signals_wanted(self):
-        return '_signals' in self.__dict__ and self._signals.active()
+        return '_signals' in self._parts and self._signals.active()

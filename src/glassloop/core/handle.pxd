@@ -24,5 +24,6 @@ cdef class SharedHandle(Handle):
     cpdef cancel(self)
 
 cdef class TimerHandle(Handle):
+    cdef object _given
     @cython.locals(core=LoopBase)
     cpdef cancel(self)

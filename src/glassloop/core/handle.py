@@ -166,15 +166,15 @@ _gates_lock = threading.RLock()
 class TimerHandle(Handle):
     """A callback scheduled by call_later() or call_at(). Ordered and hashed by its deadline."""
 
-    __slots__ = ()
+    __slots__ = ('_given',)
 
     @property
     def __class__(self):
         return asyncio.TimerHandle
 
     def when(self):
-        """The deadline: seconds on the loop's clock (float)."""
-        return self._when
+        """The deadline: seconds on the loop's clock (float, or what call_at() was given)."""
+        return self._when if self._given is None else self._given
 
     @property
     def _scheduled(self):

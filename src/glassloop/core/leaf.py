@@ -393,20 +393,20 @@ class Op:
 
     __iter__ = __await__
 
-    def __next__(self):
-        return self.send(None)
-
-    def send(self, value):
+    def send(self, value=None):
         try:
             future = self._step()
         except BaseException as e:
             e.__traceback__ = _outside(e.__traceback__)
+            del self  # no circle by way of this frame, which the exception holds
             raise
         if future is None:
             value = self._value
             self._value = None
             raise StopIteration(value)
         return future
+
+    __next__ = send
 
     def throw(self, type, value=None, traceback=None):
         exc = as_exception(type, value, traceback)
@@ -420,6 +420,7 @@ class Op:
             future = self._settle(self._wake(exc))
         except BaseException as e:
             e.__traceback__ = _outside(e.__traceback__)
+            del self
             raise
         finally:
             exc = type = None

@@ -44,10 +44,6 @@ class Lifecycle:
 
     # ---- running ----
 
-    def is_running(self):
-        """True while run_forever() runs."""
-        return self._thread_id is not None
-
     def _check_closed(self):
         if self._closed:
             raise RuntimeError('Event loop is closed')
@@ -110,7 +106,8 @@ class Lifecycle:
         if threading.current_thread() is not threading.main_thread():
             return None
         ours = self._waker.write_fd()
-        before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+        # a signal that finds no room is lost only to a handler: without one any byte will do to wake
+        before = signal.set_wakeup_fd(ours, warn_on_full_buffer=self._signals_wanted())
         if before in (-1, ours):
             return before
         signal.set_wakeup_fd(before)

@@ -22,6 +22,13 @@ cdef class Turn(LoopBase):
     cdef bint _asleep
     cdef public double slow_callback_duration
     cdef uint64_t _polled
+    cdef public dict _parts
+    cdef public object _exception_handler
+    cdef public object _asyncgens
+    cdef public bint _asyncgens_shutdown_called
+    cdef public bint _executor_shutdown_called
+    cdef public bint _origin_tracking
+    cdef public int _origin_depth
     cdef object __weakref__
 
     @cython.final

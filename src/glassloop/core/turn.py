@@ -57,6 +57,7 @@ class Turn(LoopBase):
         self._asleep = False
         self.slow_callback_duration = 0.1
         self._polled = 0
+        self._parts = {}
         self._poller.open(self)
         self._waker.open(self, self._poller)
 
@@ -128,7 +129,10 @@ class Turn(LoopBase):
             self._check_callback(callback, 'call_at')
         if not self._soon_due and when <= self._now():
             self._soon_due = True
-        return self._at(when, callback, args, context)
+        handle = self._at(when, callback, args, context)
+        if type(when) is not float:
+            handle._given = when
+        return handle
 
     def _handle(self, callback, args, context):
         handle = Handle.__new__(Handle)
@@ -159,6 +163,7 @@ class Turn(LoopBase):
             raise ValueError('Invalid delay: NaN (not a number)')
         handle = TimerHandle.__new__(TimerHandle)
         handle._when = when
+        handle._given = None
         handle._index = -1
         handle._callback = callback
         handle._args = args or None
@@ -239,6 +244,10 @@ class Turn(LoopBase):
     def stop(self):
         """End run_forever() after the batch that is running (or after one turn, if it isn't running yet)."""
         self._stopping = True
+
+    def is_running(self):
+        """True while run_forever() runs."""
+        return self._thread_id is not None
 
     def is_closed(self):
         """True after close()."""
