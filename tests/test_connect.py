@@ -537,9 +537,6 @@ def test_a_protocol_factory_that_raises_closes_the_socket(loop: Any, unix_path: 
 def test_failed_connections_leave_nothing_to_the_garbage_collector(
     loop: Any, refusing: Any, runtime: str, options: dict[str, Any]
 ) -> None:
-    if runtime == "interpreted":
-        pytest.skip("the frames of interpreted futures, which an exception holds, hold the exception")
-
     async def fail() -> None:
         with contextlib.suppress(OSError, ExceptionGroup):
             await loop.create_connection(asyncio.Protocol, "many", 1, **options)

@@ -364,6 +364,67 @@ class TestCancelled:
 
         run(main())
 
+    @pytest.mark.extra("asyncio raises RecursionError")
+    def test_gathers_within_gathers_however_deep(self, aio, run):
+        async def main():
+            gate = asyncio.get_running_loop().create_future()
+
+            async def wait(inner):
+                await aio.gather(inner)
+
+            tasks = [aio.create_task(wait(gate))]
+            for _ in range(20_000):
+                tasks.append(aio.create_task(wait(tasks[-1])))
+            await turns(2)
+            assert tasks[-1].cancel()
+            done, pending = await aio.wait(tasks, timeout=30)
+            assert not pending and all(task.cancelled() for task in done)
+            assert gate.cancelled()
+            futures = gate = asyncio.get_running_loop().create_future()
+            for _ in range(2_000):
+                futures = aio.gather(futures)
+            assert futures.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await futures
+            assert gate.cancelled()
+
+        run(main())
+
+    @pytest.mark.extra("asyncio raises RecursionError")
+    def test_a_circle_by_way_of_gather(self, aio, run):
+        async def main():
+            async def wait(n):
+                await aio.gather(tasks[(n + 1) % 3])
+
+            tasks = []
+            tasks += [aio.create_task(wait(n)) for n in range(3)]
+            await turns(2)
+            assert tasks[1].cancel()
+            done, pending = await aio.wait(tasks, timeout=10)
+            assert not pending and all(task.cancelled() for task in done)
+
+        run(main())
+
+    def test_what_is_gathered_twice_is_cancelled_by_both(self, aio, run):
+        async def main():
+            async def wait(what):
+                await what
+
+            gate = asyncio.get_running_loop().create_future()
+            shared = aio.gather(gate, return_exceptions=True)
+            tasks = [aio.create_task(wait(shared)) for _ in range(2)]
+            await turns()
+            outer = aio.gather(*tasks, return_exceptions=True)
+            assert outer.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await outer
+            assert gate.cancelled()
+            with pytest.raises(asyncio.CancelledError):
+                shared.result()
+            assert [task.cancelling() for task in tasks] == [1, 1]
+
+        run(main())
+
 
 class TestBadArguments:
     def test_that_can_not_be_awaited(self, aio, run):

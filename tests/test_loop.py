@@ -170,6 +170,15 @@ class TestOrder:
 
 
 class TestTimers:
+    def test_tell_the_deadline_that_they_were_given(self, loop):
+        assert type(loop.call_later(1, lambda: None).when()) is float
+        for when in (5, 2.5, True):
+            handle = loop.call_at(when, lambda: None)
+            assert (handle.when(), type(handle.when())) == (when, type(when))
+            assert f"when={when!r} " in repr(handle)
+            handle.cancel()
+            assert handle.when() == when
+
     def test_never_fire_early(self, loop, seen):
         random.seed(1)
 

@@ -300,9 +300,6 @@ def test_a_closed_loop_looks_nothing_up(aio: ModuleType) -> None:
 
 @pytest.mark.extra("asyncio's exceptions hold the executor's frames")
 def test_a_failed_lookup_leaves_nothing_to_the_garbage_collector(run: Any, runtime: str) -> None:
-    if runtime == "interpreted":
-        pytest.skip("the frames of interpreted futures, which an exception holds, hold the exception")
-
     async def main() -> int:
         loop = asyncio.get_running_loop()
 

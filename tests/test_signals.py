@@ -56,6 +56,36 @@ def test_callback_with_arguments_each_time(loop: Any) -> None:
     assert loop.remove_signal_handler(signal.SIGUSR1) is False
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_signal_that_finds_no_room_is_told(python: Callable[..., Any], aio: ModuleType, early: bool) -> None:
+    done = python("-c", f"""
+import asyncio, os, signal
+from {aio.__name__} import new_event_loop
+
+loop = new_event_loop()
+
+async def main():
+    if not {early}:
+        loop.add_signal_handler(signal.SIGUSR1, print)
+    fd = loop._csock.fileno() if hasattr(loop, '_csock') else loop._waker.write_fd()
+    for size in (1000, 1):
+        try:
+            while True:
+                os.write(fd, bytes(size))
+        except BlockingIOError:
+            pass
+    os.kill(os.getpid(), signal.SIGUSR1)
+    os.getpid()
+
+if {early}:
+    loop.add_signal_handler(signal.SIGUSR1, print)
+loop.run_until_complete(main())
+loop.close()
+""")
+    assert done.returncode == 0, done.stderr
+    assert "when trying to write to the signal wakeup fd" in done.stderr
+
+
 def test_a_sleeping_loop_is_woken(loop: Any) -> None:
     loop.add_signal_handler(signal.SIGUSR2, loop.stop)
     thread = threading.Timer(0.05, send, [signal.SIGUSR2])

@@ -52,8 +52,10 @@ cdef class Task(Future):
     @cython.final
     cdef int _broke(self, LoopBase core, object error) except -1
     @cython.final
-    @cython.locals(task=Task, inner=Task, mark=Task, steps=Py_ssize_t, stretch=Py_ssize_t)
     cdef bint _cancel_task(self, object message) except -1
+    @cython.final
+    @cython.locals(task=Task, inner=Task, mark=Task, steps=Py_ssize_t, stretch=Py_ssize_t)
+    cdef object _cancel_down(self, object message, object stop)
     @cython.final
     @cython.locals(throw=_Throw, waits=Future)
     cdef bint _break_cycle(self, object message) except -1

@@ -172,6 +172,12 @@ class Task(Future):
         return self._cancel_task(msg)
 
     def _cancel_task(self, message):
+        return self._cancel_down(message, None) is not False
+
+    def _cancel_down(self, message, stop):
+        """Cancel the task at the end of the chain of tasks that this one waits for. False if this one is done, else
+        True; where that task waits for a future of the type `stop`: the task, and the caller has to cancel what it
+        waits for."""
         task = mark = self
         steps = 0
         stretch = 16
@@ -194,6 +200,8 @@ class Task(Future):
                             steps = 0
                             stretch += stretch
                         continue
+                if type(waits) is stop:
+                    return task
                 if _leaf.cancel(waits, message):
                     return True
             # either not waiting, or what it waits for can't be cancelled any more: at the next step then

@@ -14,6 +14,12 @@ cdef class _GatheringFuture(Future):
     cdef readonly list _children
     cdef readonly bint _cancel_requested
 
+@cython.locals(stack=list, path=set, task=Task, inner=_GatheringFuture)
+cdef object _cancel_children(_GatheringFuture outer, object message)
+
+@cython.locals(stack=list, gathered=_GatheringFuture)
+cdef bint _is_busy(_GatheringFuture outer) except -1
+
 cdef class _Gathering(Listener):
     cdef _GatheringFuture _outer
     cdef list _children

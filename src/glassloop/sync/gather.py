@@ -34,16 +34,63 @@ class _GatheringFuture(Future):
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the children that are not done; False if all are. The future itself ends when they have ended."""
-        if self._st != PENDING:
+        if self._st != PENDING or not _is_busy(self):
             return False
-        requested = False
-        for child in self._children:
-            if child.cancel(msg=msg):
-                requested = True
-        if requested:
-            # once they have ended this one ends as cancelled, even where exceptions are results
-            self._cancel_requested = True
-        return requested
+        _cancel_children(self, msg)
+        return True
+
+
+def _cancel_children(outer, message):
+    # Once the children have ended the outer future ends as cancelled, even where exceptions are results. The same goes
+    # for all that is gathered below: it is gone through in a loop, however deep it lies.
+    outer._cancel_requested = True
+    stack = outer._children[::-1]
+    path = {outer}  # from there down to where we are
+    while stack:
+        child = stack.pop()
+        if type(child) is tuple:
+            path.remove(child[0])
+            continue
+        if type(child) is Task:
+            task = child
+            found = task._cancel_down(message, _GatheringFuture)
+            if not isinstance(found, Task):
+                continue
+            task = found
+            inner = task._waits
+            if inner in path:
+                task._break_cycle(message)
+                continue
+            if inner._st != PENDING or not _is_busy(inner):
+                task._must = True
+                task._message = message
+                continue
+        elif type(child) is _GatheringFuture:
+            inner = child
+            if inner._st != PENDING or not _is_busy(inner):
+                continue
+        else:
+            child.cancel(msg=message)
+            continue
+        inner._cancel_requested = True
+        path.add(inner)
+        stack.append((inner,))
+        stack.extend(inner._children[::-1])
+    return None
+
+
+def _is_busy(outer):
+    """True if a child is not done: there is something to cancel."""
+    stack = [outer]
+    while stack:
+        gathered = stack.pop()
+        if gathered._children is not None:
+            for child in gathered._children:
+                if type(child) is _GatheringFuture:
+                    stack.append(child)
+                elif not child.done():
+                    return True
+    return False
 
 
 class _Gathering(Listener):
