@@ -77,7 +77,10 @@ def protocol_server(protocol: type) -> Callable[..., Any]:
 
 
 async def unix_echo(aio: Any, listener: socket) -> Any:
-    return await aio.get_running_loop().create_unix_server(Echo, sock=listener, backlog=BACKLOG)
+    try:
+        return await aio.get_running_loop().create_unix_server(Echo, sock=listener, backlog=BACKLOG)
+    except NotImplementedError as e:
+        raise Unavailable("this loop has no Unix sockets") from e
 
 
 class DatagramEcho(asyncio.DatagramProtocol):
@@ -113,9 +116,13 @@ FILE_SIZE = 10 * KIB * KIB
 
 async def file_server(aio: Any, listener: socket) -> Any:
     loop = aio.get_running_loop()
-    if type(loop).sendfile is asyncio.AbstractEventLoop.sendfile:
-        raise Unavailable("this loop has no sendfile()")
     file = tempfile.TemporaryFile()
+    try:
+        await loop.sendfile(None, file)
+    except NotImplementedError as e:
+        raise Unavailable("this loop has no sendfile()") from e
+    except AttributeError:
+        pass  # None is no transport: it looked
     file.write(bytes(FILE_SIZE))
     file.flush()
     return await loop.create_server(lambda: SendFile(loop, file), sock=listener, backlog=BACKLOG)
