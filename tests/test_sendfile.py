@@ -199,6 +199,74 @@ def test_several_files_in_turn_from_many_connections(run: Any, path: Path) -> No
     run(main())
 
 
+def test_over_tls_it_is_read_and_written(run: Any, path: Path) -> None:
+    from tls_peer import client_context, server_context
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        class Server(Recorder):
+            def connection_made(self, transport: Any) -> None:
+                super().connection_made(transport)
+                servers.append(self)
+
+        servers: list[Recorder] = []
+        server = await loop.create_server(Server, "127.0.0.1", 0, ssl=server_context())
+        address = server.sockets[0].getsockname()
+        transport, protocol = await loop.create_connection(
+            Recorder, *address, ssl=client_context(), server_hostname="localhost"
+        )
+        with open(path, "rb") as file:
+            with pytest.raises(RuntimeError, match="fallback is disabled"):
+                await loop.sendfile(transport, file, fallback=False)
+            transport.write(b"before")
+            async with asyncio.timeout(LIMIT):
+                assert await loop.sendfile(transport, file, 1000) == len(DATA) - 1000
+            assert file.tell() == len(DATA)
+        transport.write(b"after")
+        assert transport.get_protocol() is protocol
+        expected = b"before" + DATA[1000:] + b"after"
+        await servers[0].until(lambda: len(servers[0].data) >= len(expected))
+        assert servers[0].data == expected
+        servers[0].transport.write(b"answer")
+        await protocol.until(lambda: protocol.data == b"answer")
+        transport.close()
+        await lost(protocol)
+        await lost(servers[0])
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_between_the_lines_of_a_stream(aio: Any, run: Any, path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def serve(reader: Any, writer: Any) -> None:
+            assert await reader.readline() == b"get\n"
+            writer.write(b"head\n")
+            with open(path, "rb") as file:
+                await loop.sendfile(writer.transport, file)
+            writer.write(b"tail\n")
+            assert await reader.readline() == b"thanks\n"
+            writer.close()
+
+        server = await aio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"get\nthanks\n")
+        async with asyncio.timeout(LIMIT):
+            assert await reader.readline() == b"head\n"
+            assert await reader.readexactly(len(DATA)) == DATA
+            assert await reader.read() == b"tail\n"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
 # ---- meanwhile ----
 
 
