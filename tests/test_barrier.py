@@ -357,7 +357,7 @@ class TestCancelled:
 class TestFace:
     @pytest.mark.parametrize("parties", [0, -5])
     def test_needs_at_least_one_party(self, aio, parties):
-        with pytest.raises(ValueError, match="parties must be > 0"):
+        with pytest.raises(ValueError, match="parties must be"):
             aio.Barrier(parties)
 
     def test_needs_a_number(self, aio):

@@ -83,7 +83,7 @@ loop.run_until_complete(main())
 loop.close()
 """)
     assert done.returncode == 0, done.stderr
-    assert "when trying to write to the signal wakeup fd" in done.stderr
+    assert "to write to the signal wakeup fd" in done.stderr
 
 
 def test_a_sleeping_loop_is_woken(loop: Any) -> None:

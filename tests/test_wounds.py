@@ -229,7 +229,7 @@ def test_a_long_chain_of_tasks_can_be_cancelled(aio: Any, run: Any) -> None:
     run(main())
 
 
-@wound("cpython #155338", asyncio_heals=(3, 14))
+@wound("cpython #155338")  # from 3.14 on asyncio refuses it
 def test_a_task_started_eagerly_from_another_thread_leaves_the_running_task_alone(aio: Any, run: Any) -> None:
     if not hasattr(aio, "eager_task_factory"):
         pytest.skip("eager tasks are new in Python 3.12")
