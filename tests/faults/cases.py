@@ -422,6 +422,51 @@ async def a_server_short_of_resources_serves_later() -> None:
     assert sorted(context["exception"].errno for context in told) == sorted(SHORT_OF), told
 
 
+@extra("asyncio: whoever can't be watched hangs")
+async def a_server_goes_on_when_a_connection_cannot_be_watched() -> None:
+    from peers import Recorder
+
+    loop = asyncio.get_running_loop()
+    served: list[Any] = []
+
+    def factory() -> Recorder:
+        served.append(Recorder())
+        return served[-1]  # type: ignore[no-any-return]
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    for error in (errno.ENOMEM, errno.ENOSPC):
+        with socket.create_connection(address) as other:
+            other.setblocking(False)
+            shim.fault("epoll_add", error, times=1)
+            while not served:
+                await asyncio.sleep(0.001)
+            lost = await served.pop().lost
+            assert isinstance(lost, OSError) and lost.errno == error, lost
+            shim.calm()
+            assert await loop.sock_recv(other, 1) == b""
+        with socket.create_connection(address) as other:
+            other.send(b"x")
+            while not served:
+                await asyncio.sleep(0.001)
+            protocol = served.pop()
+            await protocol.until(lambda protocol=protocol: protocol.data == b"x")
+            protocol.transport.abort()
+            await protocol.lost
+    server.close()
+    await server.wait_closed()
+
+
+@extra("asyncio leaves the listening socket open")
+async def a_listening_socket_that_cannot_be_watched_is_refused() -> None:
+    loop = asyncio.get_running_loop()
+    for error in (errno.ENOMEM, errno.ENOSPC):
+        shim.fault("epoll_add", error, times=1)
+        with raises(OSError, error):
+            await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        shim.calm()
+
+
 @case
 async def connections_that_cannot_be_made_leave_nothing() -> None:
     from peers import Recorder
@@ -517,6 +562,19 @@ async def datagrams_that_fail_are_told_and_the_endpoint_goes_on() -> None:
             shim.calm()
         assert server.got == [b"x"] * 5
         assert len(server.errors) == len(client.errors) == 5
+
+
+@extra("asyncio: the endpoint hangs, and the error is only reported")
+async def an_endpoint_that_cannot_be_watched_ends() -> None:
+    from test_datagrams import LOCAL, Recorder
+
+    loop = asyncio.get_running_loop()
+    for error in (errno.ENOMEM, errno.ENOSPC):
+        shim.fault("epoll_add", error, times=1)
+        _, protocol = await loop.create_datagram_endpoint(Recorder, local_addr=LOCAL)
+        lost = await protocol.lost
+        assert isinstance(lost, OSError) and lost.errno == error, lost
+        shim.calm()
 
 
 # ---- files ----
