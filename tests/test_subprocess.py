@@ -424,6 +424,39 @@ def test_other_children_are_left_alone(run: Any, names: Any) -> None:
     assert signal.getsignal(signal.SIGCHLD) is handler
 
 
+def test_a_handler_of_sigchld_hears_of_each_child(run: Any, names: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        loop.add_signal_handler(signal.SIGCHLD, heard.set)
+        try:
+            for code in range(3):
+                heard.clear()
+                assert await soon(exit_code(names, code)) == code
+                await soon(heard.wait())
+        finally:
+            loop.remove_signal_handler(signal.SIGCHLD)
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio raises ProcessLookupError if the process has ended before it looks")
+def test_where_the_system_reaps_the_children_the_end_is_known_but_not_how(
+    run: Any, names: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            process = await names.create_subprocess_shell("echo data; exit 4", stdout=PIPE)
+            assert await soon(process.communicate()) == (b"data\n", None)
+            assert process.returncode == 255
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+    run(main())
+    assert "exit status already read" in caplog.text or "Unknown child process" in caplog.text
+
+
 def test_the_loop_of_another_thread(aio: Any, names: Any) -> None:
     results: list[Any] = []
 
