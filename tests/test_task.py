@@ -714,6 +714,17 @@ class TestNamesAndContexts:
         assert second.get_name() == "7"
         loop.run_until_complete(first)
 
+    @pytest.mark.extra("asyncio, up to 3.14, notices when the task runs, and breaks the loop")
+    @pytest.mark.parametrize("context", ["text", 5, {}])
+    def test_something_else_than_a_context_is_refused_at_once(self, aio, loop, context):
+        coro = asyncio.sleep(0)
+        with pytest.raises(TypeError, match="a contextvars.Context was expected"):
+            loop.create_task(coro, context=context)
+        with pytest.raises(TypeError, match="a contextvars.Context was expected"):
+            aio.Task(coro, loop=loop, context=context)
+        coro.close()
+        loop.run_until_complete(asyncio.sleep(0))
+
     def test_a_task_runs_in_a_copy_of_the_context(self, aio, loop, seen):
         var = contextvars.ContextVar("var", default=0)
 

@@ -593,3 +593,46 @@ class TestMixed:
             assert not asyncio.current_task().cancelling()
 
         run(main())
+
+
+class TestEnds:
+    @since(3, 15)
+    def test_an_asynchronous_generator_is_closed_within_the_block(self, aio, run):
+        async def numbers():
+            async with aio.TaskGroup() as group:
+                group.create_task(forever())
+                yield 1
+
+        async def main():
+            generator = numbers()
+            assert await anext(generator) == 1
+            await generator.aclose()
+
+        run(main())
+
+    @since(3, 15)
+    def test_a_group_that_is_being_cancelled_passes_on_a_cancellation_from_outside(self, aio, run):
+        async def main():
+            ending, end = asyncio.Event(), asyncio.Event()
+
+            async def child():
+                try:
+                    await forever()
+                finally:
+                    ending.set()
+                    await end.wait()
+
+            async def block():
+                async with aio.TaskGroup() as group:
+                    group.create_task(child())
+                    await turns()
+                    group.cancel()
+
+            task = asyncio.create_task(block())
+            await ending.wait()
+            task.cancel("from outside")
+            end.set()
+            with pytest.raises(asyncio.CancelledError, match="from outside"):
+                await task
+
+        run(main())

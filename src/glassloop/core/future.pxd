@@ -5,6 +5,7 @@ from glassloop.core.leaf cimport FutureBase, LoopBase, Runnable
 cdef int PENDING
 cdef int CANCELLED
 cdef int FINISHED
+cdef bint _MADE_ONCE
 cdef object CancelledError
 cdef object InvalidStateError
 

@@ -29,6 +29,8 @@ FINISHED = 2
 
 # before 3.12 asyncio refuses it, from then on it wraps it
 _REFUSES_STOP_ITERATION = sys.version_info < (3, 12)
+# up to 3.14 a second __init__() does something
+_MADE_ONCE = sys.version_info >= (3, 15)
 
 _STATES = ('PENDING', 'CANCELLED', 'FINISHED')
 
@@ -83,6 +85,8 @@ class Future(FutureBase):
             self._source_traceback = origin()
 
     def _attach(self, loop):
+        if _MADE_ONCE and self._loop is not None:
+            raise RuntimeError(f'{type(self).__name__} object is already initialized')
         self._loop = loop
         self._core = loop if isinstance(loop, LoopBase) else None
         return 0

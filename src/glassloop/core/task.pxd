@@ -9,6 +9,7 @@ cdef int FINISHED
 cdef object _RETURNED
 cdef object _RAISED
 cdef object CancelledError
+cdef object Context
 cdef object InvalidStateError
 cdef object _register
 

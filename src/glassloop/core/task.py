@@ -17,6 +17,7 @@ not by recursion.
 import asyncio
 import threading
 from asyncio import base_futures, base_tasks, coroutines
+from contextvars import Context
 from inspect import isgenerator
 
 from . import leaf as _leaf
@@ -73,9 +74,14 @@ class Task(Future):
             core._push(self)
 
     def _setup(self, coro, name, context):
+        if context is None:
+            self._context = _leaf.copy_context()
+        elif isinstance(context, Context):
+            self._context = context
+        else:
+            raise TypeError(f'a contextvars.Context was expected, got {context!r}')
         self._coro = coro
         _leaf.track(coro)
-        self._context = _leaf.copy_context() if context is None else context
         self._log_destroy_pending = True
         if name is None:
             core = self._core

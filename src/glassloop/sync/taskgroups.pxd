@@ -21,6 +21,7 @@ cdef class TaskGroup_exit(Op):
     cdef _TaskGroup _group
     cdef object _exc
     cdef object _cancelled
+    cdef object _later
     cdef object _drain(self)
 
 @cython.locals(op=TaskGroup_exit)
@@ -55,4 +56,4 @@ cdef class _TaskGroup(Listener):
     cdef int _failed(self, object task, object error) except -1
     @cython.final
     @cython.locals(errors=list)
-    cdef int _finish(self, object exc, object cancelled) except -1
+    cdef int _finish(self, object exc, object cancelled, object later) except -1

@@ -41,13 +41,13 @@ class TaskGroup_enter(Op):
 class TaskGroup_exit(Op):
     """The end of the block: wait until the tasks have ended, then raise what is to be raised."""
 
-    __slots__ = ('_group', '_exc', '_cancelled')
+    __slots__ = ('_group', '_exc', '_cancelled', '_later')
 
     def _begin(self):
         group = self._group
         exc = self._exc
         group._exiting = True
-        self._cancelled = None
+        self._cancelled = self._later = None
         if exc is not None:
             if isinstance(exc, CancelledError):
                 self._cancelled = exc
@@ -67,9 +67,9 @@ class TaskGroup_exit(Op):
                 # the parent is cancelled while it waits
                 self._cancelled = exc
                 group._abort()
-            elif self._cancelled is None and (self._exc is None or isinstance(self._exc, CancelledError)):
+            else:
                 # by cancel(), or from outside after it: how many requests are left will tell
-                self._cancelled = exc
+                self._later = exc
         return self._drain()
 
     def _drain(self):
@@ -78,9 +78,10 @@ class TaskGroup_exit(Op):
             group._ended = _waiting.make_waiter(group._loop)
             return group._ended
         cancelled = self._cancelled
+        later = self._later
         exc = self._exc
-        self._cancelled = self._exc = None
-        if group._finish(exc, cancelled):
+        self._cancelled = self._later = self._exc = None
+        if group._finish(exc, cancelled, later):
             self._value = True
         return None
 
@@ -95,7 +96,7 @@ def _exiting(group, exc):
     op = TaskGroup_exit.__new__(TaskGroup_exit)
     op._group = group
     op._exc = exc
-    op._cancelled = None
+    op._cancelled = op._later = None
     return op
 
 
@@ -198,6 +199,9 @@ class _TaskGroup(Listener):
             own._listen(self)
         else:
             task.add_done_callback(self._on_task_done)
+        if self._aborting and not task.done():
+            # an eager one has cancelled the group before it belonged to it
+            task.cancel()
         return task
 
     def _abort(self):
@@ -248,9 +252,9 @@ class _TaskGroup(Listener):
             parent.cancel()
         return 0
 
-    def _finish(self, exc, cancelled):
+    def _finish(self, exc, cancelled, later):
         """All tasks have ended. Raises what the block is to raise; true if what came out of the block, exc, is to be
-        dropped. cancelled: the cancellation to go on with."""
+        dropped. cancelled: the cancellation to go on with; later: one that came when the group was being cancelled."""
         parent = self._parent_task
         errors = self._errors
         base_error = self._base_error
@@ -259,8 +263,11 @@ class _TaskGroup(Listener):
         self._errors = None
         if base_error is not None:
             raise base_error
-        if self._parent_cancel_requested and parent.uncancel() == 0:
-            cancelled = None
+        if self._parent_cancel_requested:
+            if parent.uncancel() == 0:
+                cancelled = None
+            elif cancelled is None:
+                cancelled = later
         if cancelled is not None and not errors:
             raise cancelled
         if exc is not None and not isinstance(exc, CancelledError):
@@ -270,6 +277,9 @@ class _TaskGroup(Listener):
                 # cancelled from outside as well: that stays counted, and is delivered at the next await
                 parent.uncancel()
                 parent.cancel()
+            if len(errors) == 1 and isinstance(exc, GeneratorExit):
+                # an asynchronous generator is closed within the block: that must go through as it is
+                return False
             raise BaseExceptionGroup('unhandled errors in a TaskGroup', errors) from None
         # with cancel() and no error there is nothing to tell
         return exc is not None
