@@ -11,8 +11,10 @@ No step depends on time. Examples are drawn the same way in every run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import importlib
+import socket
 import sys
 from typing import Any
 
@@ -479,6 +481,177 @@ async def await_one(world: World, one: Any, how: str) -> Any:
     return await one
 
 
+class Ends:
+    """A transport, its protocol's notes, and the other end as a bare socket."""
+
+    def __init__(self, make_loop: Any) -> None:
+        self.loop = make_loop()
+        self.loop.set_exception_handler(lambda loop, context: None)
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.arrived = bytearray()  # at the peer
+        self.peer_ended: Any = None
+        self.notes: list[Any] = []
+        self.received = bytearray()
+        self.paused = False
+        self.keep_open = False
+        ends = self
+
+        class Notes(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                ends.received += data
+
+            def eof_received(self) -> bool:
+                note = ("eof", len(ends.received))
+                if note not in ends.notes:  # asyncio tells it again when reading is resumed
+                    ends.notes.append(note)
+                return ends.keep_open
+
+            def pause_writing(self) -> None:
+                assert not ends.paused
+                ends.paused = True
+
+            def resume_writing(self) -> None:
+                assert ends.paused
+                ends.paused = False
+
+            def connection_lost(self, error: Exception | None) -> None:
+                ends.notes.append(("lost", type(error).__name__))
+
+        connect = self.loop.create_unix_connection(Notes, sock=ours)
+        self.transport, _ = self.loop.run_until_complete(connect)
+
+    def settle(self) -> None:
+        """Until nothing more happens by itself."""
+        quiet = 0
+        while quiet < 4:
+            before = self.seen()
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+            quiet = quiet + 1 if self.seen() == before else 0
+
+    def peer_reads(self, size: int) -> None:
+        while size and self.peer.fileno() >= 0:
+            try:
+                data = self.peer.recv(size)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.peer_ended = type(error).__name__
+                return
+            if not data:
+                self.peer_ended = "eof"
+                return
+            self.arrived += data
+            size -= len(data)
+
+    def peer_sends(self, data: bytes) -> None:
+        try:
+            self.peer.send(data)
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                self.notes.append(("peer's send", type(error).__name__))
+
+    def lost(self) -> bool:
+        return any(name == "lost" for name, _ in self.notes)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        if self.lost():  # what asyncio does then depends on how it came to that
+            return
+        try:
+            getattr(self.transport, name)(*arguments)
+        except Exception as error:
+            self.notes.append((name, type(error).__name__))
+
+    def seen(self) -> Any:
+        transport = self.transport
+        return (self.notes[:], bytes(self.received), bytes(self.arrived), self.peer_ended, self.paused,
+                transport.is_closing(), transport.is_reading(), transport.get_write_buffer_size())
+
+    def close(self) -> None:
+        self.call("abort")
+        self.settle()
+        self.peer.close()
+        self.loop.close()
+        assert [name for name, _ in self.notes].count("lost") == 1
+
+
+class TransportMachine(RuleBasedStateMachine):
+    """A stream transport between its protocol and a peer that sends, reads, ends and breaks off as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = (Ends(importlib.import_module("glassloop").new_event_loop), Ends(asyncio.SelectorEventLoop))
+        self.sent = 0
+
+    def both(self, operation: Any) -> None:
+        for ends in self.ends:
+            operation(ends)
+            ends.settle()
+        ours, theirs = self.ends
+        assert ours.seen() == theirs.seen()
+
+    def data(self, size: int) -> bytes:
+        self.sent += 1
+        return bytes([self.sent % 256]) * size
+
+    @rule(size=st.sampled_from([1, 1, 1_000, 100_000, 600_000]))
+    def write(self, size: int) -> None:
+        data = self.data(size)
+        self.both(lambda ends: ends.call("write", data))
+
+    @precondition(lambda self: sys.version_info < (3, 12))  # from then on it pauses the protocol sometimes only
+    @rule(sizes=st.lists(st.sampled_from([1, 1_000, 150_000]), min_size=1, max_size=3))
+    def writelines(self, sizes: list[int]) -> None:
+        pieces = [self.data(size) for size in sizes]
+        self.both(lambda ends: ends.call("writelines", pieces))
+
+    @rule(low=st.sampled_from([0, 1_000]), high=st.sampled_from([1_000, 200_000]))
+    def set_write_buffer_limits(self, low: int, high: int) -> None:
+        self.both(lambda ends: ends.call("set_write_buffer_limits", high, low))
+
+    @precondition(lambda self: not self.ends[0].notes)
+    @rule(keep_open=st.booleans())
+    def keep_open(self, keep_open: bool) -> None:
+        for ends in self.ends:
+            ends.keep_open = keep_open
+
+    @rule(name=st.sampled_from(["pause_reading", "resume_reading", "resume_reading"]))
+    def reading(self, name: str) -> None:
+        self.both(lambda ends: ends.call(name))
+
+    @rule(name=st.sampled_from(["write_eof", "close", "abort"]), sure=st.integers(0, 4))
+    def end(self, name: str, sure: int) -> None:
+        if not sure:  # not too often: little happens afterwards
+            self.both(lambda ends: ends.call(name))
+
+    @rule(size=st.sampled_from([1, 1_000, 100_000, 1_000_000]))
+    def the_peer_reads(self, size: int) -> None:
+        self.both(lambda ends: ends.peer_reads(size))
+
+    @rule(size=st.sampled_from([1, 1_000, 100_000]))
+    def the_peer_sends(self, size: int) -> None:
+        data = self.data(size)
+        self.both(lambda ends: ends.peer_sends(data))
+
+    @rule(how=st.sampled_from([socket.SHUT_WR, socket.SHUT_RD, None]), sure=st.integers(0, 4))
+    def the_peer_ends(self, how: int | None, sure: int) -> None:
+        def end(ends: Ends) -> None:
+            if how is None:
+                ends.peer.close()
+            elif ends.peer.fileno() >= 0:
+                with contextlib.suppress(OSError):
+                    ends.peer.shutdown(how)
+
+        if not sure:
+            self.both(end)
+
+    def teardown(self) -> None:
+        for ends in self.ends:
+            ends.close()
+
+
 def test_lock_does_what_asyncios_does() -> None:
     run_state_machine_as_test(LockMachine, settings=bounded)
 
@@ -513,3 +686,7 @@ def test_queues_do_what_asyncios_do() -> None:
 
 def test_futures_tasks_and_cancellation_do_what_asyncios_do() -> None:
     run_state_machine_as_test(TaskMachine, settings=settings(bounded, max_examples=150))
+
+
+def test_a_transport_does_what_asyncios_does() -> None:
+    run_state_machine_as_test(TransportMachine, settings=settings(bounded, max_examples=100))
