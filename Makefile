@@ -6,10 +6,11 @@
 #   make build          the compiled package in $(BUILD)/compiled-<tag>, incremental (PYTHON=... BUILD=...)
 #   make pure           install the interpreted runtime in an environment of its own, and test it
 #   make bench          side by side with asyncio, uvloop and rloop (ARGS=... goes to the script)
-#   make conformance    CPython's own asyncio tests on each Python at hand, from 3.11 to 3.14 (PYTHONS=... names more)
+#   make conformance    CPython's own asyncio tests on each Python at hand, from 3.11 to 3.15 (PYTHONS=... names more)
 #   make soak           ten minutes of everything at random; what is open at the end is what was open (ARGS=...)
 #   make ecosystem      the suites of aiohttp, anyio, uvicorn... on asyncio and on glassloop (an hour; ARGS=... goes to the script)
 #   make lint           ruff, mypy --strict, cython-lint
+#   make sanitize       the tests on a build with the address and undefined-behaviour sanitizers
 #   make test-install   install with and without a compiler into fresh environments
 #   make clean          remove all of what the above made
 
@@ -24,7 +25,7 @@ PIP = $(1)/bin/python -m pip --disable-pip-version-check -q
 BUILD_TOOLS := "setuptools>=77" "Cython>=3.1"
 SOURCES := pyproject.toml setup.py $(shell find src/glassloop -type f -not -name '*.pyc')
 
-.PHONY: demo test build pure bench conformance ecosystem soak lint test-install clean
+.PHONY: demo test build pure bench sanitize conformance ecosystem soak lint test-install clean
 
 demo: $(VENV)/.glassloop $(VENV)/.extra-demo
 	$(PY) examples/demo.py
@@ -39,6 +40,10 @@ conformance:
 ecosystem: $(VENV)/.extra-test
 	$(PY) setup.py -q build
 	$(PY) tests/ecosystem/run.py $(ARGS)
+
+sanitize: $(VENV)/.extra-test
+	GLASSLOOP_COMPILED=1 GLASSLOOP_SANITIZE=1 $(PY) setup.py -q build --build-base $(BUILD)/sanitize
+	$(PY) tests/sanitize.py $(BUILD)/sanitize $(ARGS)
 
 bench: $(VENV)/.glassloop $(VENV)/.extra-bench
 	$(PY) bench/run.py $(ARGS)

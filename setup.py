@@ -12,6 +12,7 @@ Environment:
     GLASSLOOP_PURE=1      interpreted, even where there is a compiler
     GLASSLOOP_COMPILED=1  compiled: a missing compiler is an error
     GLASSLOOP_ANNOTATE=1  write Cython's annotated HTML beside the generated C
+    GLASSLOOP_SANITIZE=1  with the address and undefined-behaviour sanitizers (see tests/sanitize.py)
 
 The generated C goes to build/cython-*, the finished package to build/compiled-<cache tag> or
 build/interpreted. No file is ever written into src/.
@@ -55,8 +56,13 @@ CFLAGS = [
     "-fvisibility=hidden",
     "-Werror=implicit-function-declaration",
 ]
+LDFLAGS: list[str] = []
 if os.name == "nt":
     CFLAGS = []
+elif os.environ.get("GLASSLOOP_SANITIZE", "") not in ("", "0"):
+    sanitizers = "-fsanitize=address,undefined"
+    CFLAGS += ["-O1", "-g1", "-fno-omit-frame-pointer", sanitizers, "-DGLASSLOOP_SANITIZE"]
+    LDFLAGS = [sanitizers]
 
 
 def version() -> str:
@@ -85,6 +91,7 @@ def compiled_modules() -> list[Extension]:
             include_dirs=[SRC.as_posix()],
             depends=headers,
             extra_compile_args=CFLAGS,
+            extra_link_args=LDFLAGS,
         )
         for stem, source in sorted(sources.items())
         if stem.name != "__init__"

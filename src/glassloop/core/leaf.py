@@ -340,16 +340,20 @@ class _ClassName:
         return owner.__name__
 
 
+def _failure_of(future):
+    """The exception of a future that is done, its cancellation too; or None."""
+    try:
+        future.result()
+    except BaseException as e:
+        return e
+    return None
+
+
 class Op:
     """See the compiled twin for the contract of `_begin` and `_wake`."""
 
-    __slots__ = ('_future', '_value', '_phase', '__weakref__')
-
-    def __new__(cls, *args, **kwargs):
-        self = super().__new__(cls)
-        self._future = self._value = None
-        self._phase = _NEW
-        return self
+    _future = _value = None
+    _phase = _NEW
 
     def _begin(self):
         raise NotImplementedError
@@ -373,25 +377,47 @@ class Op:
     def _step(self):
         phase = self._phase
         if phase == _WAITING:
-            future = self._future
-            exc = None
-            if not future.done():
+            if not self._future.done():
                 raise RuntimeError("await wasn't used with future")
-            try:
-                future.result()
-            except BaseException as e:
-                exc = e
             self._phase = _DONE
-            return self._settle(self._wake(exc))
+            return self._settle(self._wake(_failure_of(self._future)))
         if phase == _DONE:
             raise RuntimeError('cannot reuse already awaited coroutine')
         self._phase = _DONE
         return self._settle(self._begin())
 
     def __await__(self):
-        return self
+        # a generator that goes on by itself: an await costs half of what it costs by way of send()
+        if self._phase != _NEW:
+            raise RuntimeError('cannot reuse already awaited coroutine')
+        self._phase = _DONE
+        future = exc = None
+        try:
+            future = self._begin()
+            while future is not None:
+                try:
+                    yield self._settle(future)
+                except BaseException as e:
+                    exc = e
+                else:
+                    if not self._future.done():
+                        raise RuntimeError("await wasn't used with future")
+                    exc = _failure_of(self._future)
+                self._phase = _DONE
+                future = self._wake(exc)
+        except BaseException as e:
+            e.__traceback__ = _outside(e.__traceback__)
+            # no circle by way of this frame, which the exception holds
+            self._future = None
+            del self, future, exc
+            raise
+        self._future = None
+        value = self._value
+        self._value = None
+        return value
 
-    __iter__ = __await__
+    def __iter__(self):
+        return self
 
     def send(self, value=None):
         try:
