@@ -9,8 +9,8 @@ import random
 from typing import Any
 
 import pytest
-from peers import LIMIT, Recorder, lost, turns
-from tls_peer import client_context, secured, server_context
+from peers import LIMIT, Recorder, lost, reports, turns
+from tls_peer import Peer, client_context, pair, secured, server_context
 
 
 class Filling(asyncio.BufferedProtocol):
@@ -119,6 +119,54 @@ def test_a_protocol_is_told_to_stop_and_to_go_on_writing(run: Any) -> None:
             await protocol.until(lambda: not protocol.paused)
             assert transport.get_write_buffer_size() <= 25_000
             assert [event for event in protocol.events if event in ("pause", "resume")] == ["pause", "resume"]
+
+    run(main())
+
+
+def test_a_protocol_is_told_to_stop_within_data_received(run: Any) -> None:
+    async def main() -> None:
+        class Flooding(Recorder):
+            def data_received(self, data: bytes) -> None:
+                super().data_received(data)
+                while not self.paused:
+                    self.transport.write(b"f" * 100_000)
+                    self.written += 100_000
+
+            written = 0
+
+        async with secured(Flooding) as (protocol, peer):
+            told = reports()
+            await peer.send(b"go")
+            await protocol.until(lambda: protocol.paused)
+            assert await peer.receive(protocol.written) == b"f" * protocol.written
+            await protocol.until(lambda: not protocol.paused)
+            assert told == []
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio buffers without bound until the handshake is over")
+def test_what_waits_for_the_handshake_counts(run: Any) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, other = pair()
+        _, protocol = await loop.create_connection(Recorder, sock=ours)
+        peer = Peer(other, server_side=True)
+        upgrade = loop.create_task(
+            loop.start_tls(protocol.transport, protocol, client_context(), server_hostname="localhost")
+        )
+        await turns(1)
+        transport = protocol.transport.get_protocol()
+        data = b"early " * 200_000
+        transport.write(data)
+        assert protocol.paused and transport.get_write_buffer_size() == len(data)
+        await peer.handshake()
+        assert await upgrade is transport
+        assert await peer.receive(len(data)) == data
+        await protocol.until(lambda: not protocol.paused)
+        transport.abort()
+        await lost(protocol)
+        peer.close()
 
     run(main())
 

@@ -235,8 +235,14 @@ class TLSTransport(TLSConnection):
         else:
             self._wait(data, size)
             if self._state == _life.OPEN:
-                self._flush()
+                self._send_queued()
             self._control()
+            if self._protocol_paused and self._queue_size <= self._low:
+                self._core.call_soon(self._written)
+
+    def _written(self):
+        if self._protocol_paused and self._queue_size <= self._low:
+            self._resume_writing()
 
     def writelines(self, list_of_data):
         """Send the pieces (an iterable) in order, as one write() of all of them together."""
@@ -283,19 +289,14 @@ class TLSTransport(TLSConnection):
         self._queue_size += size
         return 0
 
-    def _flush(self):
-        """Encrypt what is queued, as long as the transport below takes it."""
+    def _send_queued(self):
         try:
             while self._queue is not None and not self._blocked and self._state < _life.SHUTDOWN:
                 self._flush_some()
         except _AGAIN:
             self._answer()
         except BaseException as e:
-            return self._failed(e, 'Fatal error on SSL protocol')
-        if self._protocol_paused and self._queue_size <= self._low:
-            self._resume_writing()
-        if self._queue is None and self._state == _life.FLUSHING:
-            self._shut_down()
+            self._failed(e, 'Fatal error on SSL protocol')
         return 0
 
     def _flush_some(self):

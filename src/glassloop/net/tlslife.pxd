@@ -94,7 +94,9 @@ cdef class TLSConnection(Sink):
     cdef int _put(self, bytes data) except -1
     @cython.final
     cdef int _send_out(self) except -1
+    @cython.final
     cdef int _flush(self) except -1
+    cdef int _send_queued(self) except -1
     cpdef close(self)
     @cython.final
     cdef int _begin_close(self) except -1

@@ -305,9 +305,11 @@ class TLSConnection(Sink):
         if self._lower_paused:
             self._lower_paused = False
             self._lower.resume_reading()
-        if self._queue is None:
-            return self._shut_down()
-        return self._flush()
+        if self._queue is not None:
+            self._send_queued()
+        if self._queue is None and self._state == FLUSHING:
+            self._shut_down()
+        return 0
 
     def _shut_down(self):
         """Send our close_notify."""
@@ -488,7 +490,7 @@ class TLSConnection(Sink):
         """Give what has come above, unless that is paused."""
         raise NotImplementedError(type(self).__name__)
 
-    def _flush(self):
+    def _send_queued(self):
         """Encrypt what is queued, as long as the transport below takes it."""
         raise NotImplementedError(type(self).__name__)
 
@@ -562,9 +564,19 @@ class TLSConnection(Sink):
             return 0
         self._protocol_paused = True
         try:
-            self._context.run(self._protocol.pause_writing)
+            # in the context of whoever writes
+            self._protocol.pause_writing()
         except BaseException as e:
             self._flow_failed(e, 'protocol.pause_writing() failed')
+        return 0
+
+    def _flush(self):
+        """Send what is queued, and let go on what waited for that. Not in a call of the protocol's."""
+        self._send_queued()
+        if self._protocol_paused and self._queue_size <= self._low:
+            self._resume_writing()
+        if self._queue is None and self._state == FLUSHING:
+            self._shut_down()
         return 0
 
     def _resume_writing(self):
