@@ -7,7 +7,7 @@ cdef object _STREAM
 cdef object _DATAGRAM
 cdef object _TCP
 cdef object _UDP
-cdef object _HARMLESS
+cdef object _REFUSED
 cdef tuple _ENTRY
 cdef tuple _BY_FAMILY
 cdef object inet_ntop

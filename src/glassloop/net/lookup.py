@@ -16,8 +16,8 @@ _DATAGRAM = socket.SOCK_DGRAM
 _TCP = socket.IPPROTO_TCP
 _UDP = socket.IPPROTO_UDP
 
-# flags that change nothing about an address
-_HARMLESS = socket.AI_PASSIVE | socket.AI_NUMERICHOST | getattr(socket, 'AI_NUMERICSERV', 0)
+# all flags but those that change nothing about an address; plain numbers, as an enumeration's are slow to reckon with
+_REFUSED = ~int(socket.AI_PASSIVE | socket.AI_NUMERICHOST | getattr(socket, 'AI_NUMERICSERV', 0))
 
 _ENTRY = ((_STREAM, int(_TCP)), (_DATAGRAM, int(_UDP)))
 _BY_FAMILY = (int(_IPV4), int(_IPV6), int(_STREAM), int(_DATAGRAM))
@@ -25,7 +25,7 @@ _BY_FAMILY = (int(_IPV4), int(_IPV6), int(_STREAM), int(_DATAGRAM))
 
 def at_once(host, port, family, type_, proto, flags):
     """The one entry of getaddrinfo(), in a list, where host is an address; None if it is for the system to say."""
-    if type(host) is not str or type(port) is not int or not 0 <= port <= 65535 or flags & ~_HARMLESS:
+    if type(host) is not str or type(port) is not int or not 0 <= port <= 65535 or (flags and flags & _REFUSED):
         return None
     if type_ == _BY_FAMILY[2]:
         entry = _ENTRY[0]
