@@ -290,7 +290,7 @@ def test_a_notice_to_a_waiter_that_is_cancelled_goes_to_another(aio: Any, run: A
     run(main())
 
 
-@wound("", asyncio_heals=(3, 12))
+@wound("", asyncio_heals=(3, 13))
 def test_stop_iteration_leaves_a_thread_as_an_error(aio: Any, run: Any) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError):
@@ -799,7 +799,7 @@ def test_a_handshake_that_came_before_start_tls_is_not_lost(aio: Any, run: Any) 
 # ---- datagrams, pipes, subprocesses ----
 
 
-@wound("", asyncio_heals=(3, 12))
+@wound("", asyncio_heals=(3, 13))
 def test_an_empty_datagram_is_sent(run: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
