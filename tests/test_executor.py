@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -418,3 +419,39 @@ def test_to_thread_without_a_loop(aio: ModuleType) -> None:
     call = aio.to_thread(int)
     with pytest.raises(RuntimeError, match="no running event loop"):
         call.send(None)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_job_gave_is_freed_without_the_collector(aio: ModuleType, pool: Any, fails: bool) -> None:
+    class Result(Exception):
+        pass
+
+    made: list[weakref.ref[Result]] = []
+    opened = threading.Event()
+
+    def job() -> Result:
+        assert opened.wait(10)
+        result = Result()
+        made.append(weakref.ref(result))
+        if fails:
+            raise result
+        return result
+
+    def attempt() -> None:
+        loop.call_later(0.01, opened.set)
+        try:
+            loop.run_until_complete(loop.run_in_executor(pool, job))
+        except Result as error:
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = None
+
+    loop = aio.new_event_loop()
+    gc.collect()
+    gc.disable()
+    try:
+        attempt()
+        pool.submit(int).result()  # the worker has let go of the job
+        assert made[0]() is None
+    finally:
+        gc.enable()
+        loop.close()

@@ -91,3 +91,19 @@ def test_the_end_has_arrived_three_turns_after_close(aio: ModuleType, run: Any) 
         await aio.sleep(0.01)
 
     run(main())
+
+
+def test_a_timer_of_a_microsecond_comes_before_what_takes_many_turns(aio: ModuleType, run: Any) -> None:
+    async def main() -> None:
+        loop = aio.get_running_loop()
+        for _ in range(20):
+            due: list[int] = []
+            loop.call_later(1e-6, due.append, 1)
+            for turns in range(40):
+                await aio.sleep(0)
+                if due:
+                    break
+            assert due, "not due after 40 turns"
+            assert turns < 20
+
+    run(main())

@@ -13,6 +13,8 @@ It composes the parts and holds no logic of its own:
     net.upgrade               start_tls
 """
 import asyncio
+import inspect
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -295,3 +297,16 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
     def _signals_wanted(self):
         return '_signals' in self._parts and self._signals.active()
+
+
+# asyncio's are coroutine functions, and mocks and inspecting frameworks go by that; ours return their coroutines
+for _name in (
+    'connect_accepted_socket', 'connect_read_pipe', 'connect_write_pipe', 'create_connection', 'create_datagram_endpoint',
+    'create_server', 'create_unix_connection', 'create_unix_server', 'getaddrinfo', 'getnameinfo', 'sendfile',
+    'shutdown_default_executor', 'sock_accept', 'sock_connect', 'sock_recv', 'sock_recv_into', 'sock_recvfrom',
+    'sock_recvfrom_into', 'sock_sendall', 'sock_sendfile', 'sock_sendto', 'start_tls', 'subprocess_exec', 'subprocess_shell',
+):
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(vars(EventLoop)[_name])
+    else:
+        vars(EventLoop)[_name]._is_coroutine = asyncio.coroutines._is_coroutine

@@ -91,6 +91,36 @@ def _use_glassloop(loops: Loops) -> None:
     loops.count_in(EventLoop, GLASSLOOP)
     take_over()
     _lead_names_to(EventLoop)
+    _tell_blockbuster()
+
+
+# what blockbuster lets asyncio do, by the name of asyncio's file: ours. Compiled frames aren't seen, hence run_forever.
+_OUR_LOOP = ("glassloop/core/lifecycle.py", {"run_forever"})
+_MAY_CALL = {
+    "os.read": ("glassloop/work/spawn.py", {"__init__"}),  # subprocess.Popen, as it starts a process
+    "os.sendfile": _OUR_LOOP,  # on a non-blocking socket
+    "os.stat": _OUR_LOOP,  # the files of Unix sockets, as a server begins
+    "os.unlink": _OUR_LOOP,  # and as it ends
+}
+
+
+def _tell_blockbuster() -> None:
+    """blockbuster makes a test fail that blocks its loop. asyncio's own calls that look like it, such as os.sendfile() on
+    a socket, it knows by the names of asyncio's files; it is told of ours."""
+    try:
+        from blockbuster import BlockBuster
+    except ImportError:
+        return
+    init = BlockBuster.__init__
+
+    @functools.wraps(init)
+    def initialize(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        for call, (file, functions) in _MAY_CALL.items():
+            if call in self.functions:
+                self.functions[call].can_block_in(file, functions)
+
+    BlockBuster.__init__ = initialize
 
 
 def _use_uvloop(loops: Loops) -> None:

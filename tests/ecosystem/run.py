@@ -101,8 +101,8 @@ def on_loop(suite: Suite, loop: str, expression: str | None, only: list[str] | N
                    "--timeout", str(suite.test_limit), "--timeout-method=signal", *suite.arguments, *server.arguments]
         if expression is not None:
             command += ["-k", expression]
-        reports = projects.CACHE / suite.name
-        return run_suite(command, folder, environment, reports / loop, suite.limit, left_out, only)
+        reports = projects.CACHE / suite.name / (loop if only is None else f"{loop}-again")
+        return run_suite(command, folder, environment, reports, suite.limit, left_out, only)
 
 
 def summary(session: Session) -> str:

@@ -10,6 +10,7 @@ from glassloop.core.poller cimport Waker
 
 cdef object CoroutineType
 cdef int POLL_ITEMS
+cdef double NEAR
 cdef bint _SHARED_HANDLES
 
 cdef class Turn(LoopBase):

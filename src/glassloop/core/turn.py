@@ -8,8 +8,8 @@ came due after those, the earliest first, in the order of their making among equ
 even if stop() is called within.
 
 When it is time to look: when nothing else is ready (then the poller sleeps until the next deadline), in the first turn
-after a start, after 61 entries, after some 100 us, when a timer was made that is due already, and after something was
-sent or a descriptor closed: the other end may live on this loop, and who writes and yields once finds that it was read.
+after a start, after 61 entries, after some 100 us, when a timer is due in less than that, and after something was sent
+or a descriptor closed: the other end may live on this loop, and who writes and yields once finds that it was read.
 Looking in each turn, as asyncio does, costs two to three times the turn itself where few tasks run; what is ready can't
 starve I/O or timers for longer than that, since each look takes in all that is ready.
 
@@ -35,6 +35,7 @@ from .poller import Waker, default_poller
 from .task import Task
 
 POLL_ITEMS = 61
+NEAR = 0.0001  # seconds to a timer's time in which the loop looks in each turn
 
 _FACTORY_TAKES_NAME = sys.version_info >= (3, 14)
 _SHARED_HANDLES = sys.version_info >= (3, 14)
@@ -113,7 +114,7 @@ class Turn(LoopBase):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, 'call_later')
-        if delay <= 0:
+        if delay <= NEAR:
             self._soon_due = True
         return self._at(self._now() + delay, callback, args, context)
 
@@ -127,7 +128,7 @@ class Turn(LoopBase):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, 'call_at')
-        if not self._soon_due and when <= self._now():
+        if not self._soon_due and when <= self._now() + NEAR:
             self._soon_due = True
         handle = self._at(when, callback, args, context)
         if type(when) is not float:
@@ -347,6 +348,8 @@ class Turn(LoopBase):
                 if due is None:
                     break
                 self._push(due)
+            if timers.size() and timers.first() - now < NEAR:
+                self._soon_due = True
         self._polled = _leaf.ticks()
         return 0
 

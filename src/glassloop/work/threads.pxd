@@ -15,7 +15,8 @@ cdef class _Arrival(Runnable):
     cdef Future _future
     cdef _Withdrawal _withdrawal
     cdef object _source
-    @cython.locals(future=Future)
+    cdef tuple _take(self)
+    @cython.locals(future=Future, withdrawal=_Withdrawal)
     cdef int _run(self, LoopBase core) except -1
 
 @cython.locals(future=Future, withdrawal=_Withdrawal, arrival=_Arrival)

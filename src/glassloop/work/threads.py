@@ -50,18 +50,25 @@ class _Arrival(Runnable):
     def __call__(self, source):
         loop = self._loop
         if loop._closed:
+            self._take()
             return
         loop._push(self)
         if loop._asleep:
             loop._asleep = False
             loop._waker.wake()
 
+    def _take(self):
+        """(the loop's future, the executor's, the withdrawal). The executor's future keeps this object, which is not to
+        keep it too: a result or an exception would be left to the collector."""
+        parts = self._future, self._source, self._withdrawal
+        self._future = self._source = self._withdrawal = None
+        return parts
+
     def _run(self, core):
-        future = self._future
+        future, source, withdrawal = self._take()
         if future._st != 0:
             return 0
-        future._unlisten(self._withdrawal)
-        source = self._source
+        future._unlisten(withdrawal)
         try:
             error = source.exception()
         except CancelledByExecutor:
