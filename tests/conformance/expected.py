@@ -43,11 +43,6 @@ EXPECTED = (
         "replaces loop.connect_read_pipe and connect_write_pipe by mocks",
         since=(3, 14),
     ),
-    Entry(
-        "test_sslproto.SelectorStartTLSTests.test_create_connection_ssl_failed_certificate_no_cycles",
-        "replaces a method of asyncio.sslproto.SSLProtocol",
-        since=(3, 14),
-    ),
     # differences that are meant
     Entry(
         "test_events.EventLoopTests.test_datagram_write_error_close_from_callback",

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 TOTALS = re.compile(r"^conformance \d.*: \d+ passed, (\d+) failed")
 LIMIT = 1500.0  # seconds, for a version in all its modes
 ASK = """
