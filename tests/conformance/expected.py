@@ -56,6 +56,14 @@ EXPECTED = (
         builds=("interpreted",),
     ),
     Entry(
+        "test_futures2.OwnTaskTests.test_task_exc_handler_correct_context",
+        "interpreted, a frame of Python that made the step keeps the task until the next collection",
+        since=(3, 12),
+        until=(3, 13),
+        modes=WHOLE,
+        builds=("interpreted",),
+    ),
+    Entry(
         "test_taskgroups.*.test_exception_refcycles_propagate_cancellation_error",
         "interpreted, the frame of Python that throws the cancellation into the task still runs, and names it",
         since=(3, 14),
@@ -68,6 +76,13 @@ EXPECTED = (
         modes=WHOLE,
     ),
     # what newer Python does, on every version
+    Entry(
+        "test_tasks.*.test_proper_refcounts",
+        "a context that is none is refused when the task is made, as from 3.15",
+        since=(3, 14),
+        until=(3, 14),
+        modes=WHOLE,
+    ),
     Entry(
         "test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_wrong_sock",
         "the message speaks of a datagram socket, as from 3.13; there may be others than UDP's",
