@@ -1,6 +1,6 @@
 """The tests on a build with the address and undefined-behaviour sanitizers: what `make sanitize` runs.
 
-    python tests/sanitize.py BUILD [PYTEST ARGUMENT...]
+    python tests/sanitize.py BUILD [PYTEST ARGUMENT...]      all tests, or those named
 
 The interpreter itself isn't built with them, so their libraries are loaded before it, and its own allocator is switched
 off, that each object is seen by the address sanitizer. In such a build freed operations, futures and handles aren't kept
@@ -37,7 +37,7 @@ def main(build: str, *arguments: str) -> int:
         "PYTHONMALLOC": "malloc",
         "GLASSLOOP_SANITIZE": "1",
     }
-    command = [sys.executable, "-m", "pytest", "--runtime=compiled", "--build", build, "tests", *arguments]
+    command = [sys.executable, "-m", "pytest", "--runtime=compiled", "--build", build, *(arguments or ["tests"])]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 

@@ -52,7 +52,7 @@ def outcomes(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     subprocess.run(command, check=True, capture_output=True, text=True)
     child = subprocess.run(
         [sys.executable, str(FAULTS / "cases.py"), "asyncio" if runtime == "asyncio" else "glassloop", str(shim)],
-        env={**os.environ, "LD_PRELOAD": str(shim)},
+        env={**os.environ, "LD_PRELOAD": ":".join(filter(None, [os.environ.get("LD_PRELOAD"), str(shim)]))},
         capture_output=True,
         text=True,
         timeout=55,

@@ -103,7 +103,8 @@ cdef class LoopBase:
         self._published = task
         return 0
     cdef int _show(self, object task) except -1
-    cpdef int _unpublish(self) except -1
+    @cython.final
+    cdef int _unpublish(self) except -1
     cdef object _swap_published(self, object task)
     cdef int _hold(self, FutureBase task) except -1
     cdef int _release(self, FutureBase task) except -1

@@ -163,6 +163,9 @@ class LoopBase:
         else:
             _CURRENT_TASKS.pop(self, None)
 
+    def _forget_task(self):
+        self._unpublish()
+
     def _swap_published(self, task):
         if _OWN_THREAD_CURRENT:
             before = _SWAP_CURRENT(self, task)

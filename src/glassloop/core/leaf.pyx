@@ -302,8 +302,13 @@ cdef class LoopBase:
             PyDict_SetItem(CURRENT_TASKS, self, task)
         return 0
 
-    cpdef int _unpublish(self) except -1:
-        """Tell asyncio that none of our tasks runs now."""
+    def _forget_task(self):
+        """_unpublish() for callers that aren't compiled."""
+        self._unpublish()
+
+    cdef int _unpublish(self) except -1:
+        """Tell asyncio that none of our tasks runs now. Not cpdef: on a class that may be extended in Python each call would
+        look for an override."""
         self._published = None
         if OWN_THREAD_CURRENT:
             SWAP_CURRENT(self, None)

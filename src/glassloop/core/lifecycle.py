@@ -69,7 +69,7 @@ class Lifecycle:
         finally:
             self._stopping = False
             if self._published is not None:
-                self._unpublish()
+                self._forget_task()
             self._thread_id = None
             _say_running(None)
             self._track_origins(False)
