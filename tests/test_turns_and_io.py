@@ -107,3 +107,18 @@ def test_a_timer_of_a_microsecond_comes_before_what_takes_many_turns(aio: Module
             assert turns < 20
 
     run(main())
+
+
+def test_what_was_written_just_before_abort_arrives(aio: ModuleType, run: Any) -> None:
+    async def main() -> None:
+        transport, peer = await pair(aio)
+        transport.write(b"the last ")
+        transport.write(b"words")
+        transport.abort()
+        while not peer.seen_end:
+            await aio.sleep(0.001)
+        assert peer.got == b"the last words"
+        peer.transport.close()
+        await aio.sleep(0.01)
+
+    run(main())

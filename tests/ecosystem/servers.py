@@ -33,10 +33,16 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+def _free_port(wanted: int = 0) -> int:
+    """A port nobody listens on: the one that is wanted, or any."""
+    try:
+        with socket.create_server(("127.0.0.1", wanted)) as listening:
+            port: int = listening.getsockname()[1]
+            return port
+    except OSError:
+        if wanted == 0:
+            raise
+        return _free_port()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -74,7 +80,7 @@ def redis() -> Iterator[Server]:
     binary = shutil.which("redis-server")
     if binary is None:
         raise NotAvailable("no redis-server here (Debian: install redis-server)")
-    port = _free_port()
+    port = _free_port(6379)  # some tests take that for granted
     with tempfile.TemporaryDirectory(prefix="redis-") as name:
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", name, "--save", "", "--appendonly", "no",
                    "--enable-debug-command", "yes"]

@@ -75,8 +75,6 @@ SUITES = (
         ),
         (*NO_CONFIGURATION, "tests/asyncio", "tests/legacy"),
         drop=("src",),
-        # its time limits are some milliseconds, unless it is told that the machine is busy
-        environment={"WEBSOCKETS_TESTS_TIMEOUT_FACTOR": "5"},
         left_out=(
             ("*HTTPProxyClientTests::test_https_proxy_invalid_server_certificate", "fails with this release of mitmproxy"),
         ),
@@ -113,8 +111,14 @@ SUITES = (
         "redis",
         Source("redis", "8.1.0", "6e1a19beef9225c83efd689c7e6b7da2d5215b1f42cd13b7fc3714d0a09c7b25"),
         ("tests/test_asyncio", "-m", "not onlycluster and not redismod and not ssl and not cp_integration "
-         "and not multidb_integration", "-p", "no:logging", "--capture=sys", "--ignore=tests/test_asyncio/test_scenario"),
+         "and not multidb_integration", "--capture=sys", "--ignore=tests/test_asyncio/test_scenario"),
         drop=("redis",),
+        left_out=(
+            ("tests/test_asyncio/test_sentinel.py::test_get_*", "needs sentinels"),
+            ("tests/test_asyncio/test_sentinel.py::test_redis_master_usage", "needs sentinels"),
+            ("tests/test_asyncio/test_sentinel.py::test_sentinel_commands_with_strict_redis_client", "needs sentinels"),
+            ("tests/test_asyncio/test_sentinel.py::test_himport_prepare_set_survives_reconnect", "needs sentinels"),
+        ),
         needs=("redis",),
     ),
     Suite(

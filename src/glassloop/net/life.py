@@ -340,7 +340,9 @@ class Connection(Watcher):
         return 0
 
     def abort(self):
-        """Close at once; what is queued is dropped."""
+        """Close at once; what the peer has not taken yet is dropped."""
+        if self._state < LOST:
+            self._flush()
         if self._state < LOST:
             self._lose(FAIL, None)
 
