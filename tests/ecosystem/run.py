@@ -99,8 +99,9 @@ def on_loop(suite: Suite, loop: str, expression: str | None, only: list[str] | N
             left_out += suite.left_out_without_ipv6_localhost
         command = [str(python), "-m", "pytest", "-p", "plugin", "-p", "no:cacheprovider", "-q", "--tb=short",
                    "--timeout", str(suite.test_limit), "--timeout-method=signal", *suite.arguments, *server.arguments]
-        if expression is not None:
-            command += ["-k", expression]
+        expressions = [f"({text})" for text in (suite.expression, expression) if text]
+        if expressions:
+            command += ["-k", " and ".join(expressions)]
         reports = projects.CACHE / suite.name / (loop if only is None else f"{loop}-again")
         return run_suite(command, folder, environment, reports, suite.limit, left_out, only)
 
