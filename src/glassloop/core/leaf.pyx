@@ -849,8 +849,8 @@ cdef class Op:
     def __qualname__(self):
         return type(self).__qualname__
 
-cdef object op_step(Op self):
-    return self._step()
+cdef object op_step(object op):
+    return (<Op>op)._step()
 
 # the same as C sees it: NULL with the exception set, and no exception handler of ours in between
 ctypedef PyObject *(*bare_step)(PyObject *) noexcept
