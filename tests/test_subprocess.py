@@ -22,6 +22,9 @@ import pytest
 from peers import LIMIT, reports, turns
 
 pytestmark = pytest.mark.usefixtures("no_stragglers")
+not_sanitized = pytest.mark.skipif(
+    "GLASSLOOP_SANITIZE" in os.environ, reason="a fork of a process with the address sanitizer may hang, and takes its time"
+)
 
 T = TypeVar("T")
 PIPE = subprocess.PIPE
@@ -101,9 +104,21 @@ def test_what_a_protocol_is_told_and_when(run: Any) -> None:
         assert transport.get_returncode() == 7 and "returncode=7" in repr(transport)
         events = protocol.events
         assert events[0] == "made" and events[-1] == "lost"
-        assert sorted(map(str, events)) == sorted(map(str, [
-            "made", ("data", 1), ("data", 2), ("pipe lost", 0), ("pipe lost", 1), ("pipe lost", 2), "exited", "lost",
-        ]))
+        assert sorted(map(str, events)) == sorted(
+            map(
+                str,
+                [
+                    "made",
+                    ("data", 1),
+                    ("data", 2),
+                    ("pipe lost", 0),
+                    ("pipe lost", 1),
+                    ("pipe lost", 2),
+                    "exited",
+                    "lost",
+                ],
+            )
+        )
         for fd in (1, 2):
             assert events.index(("data", fd)) < events.index(("pipe lost", fd))
         transport.close()
@@ -259,7 +274,9 @@ def test_output_is_held_back_by_who_does_not_read(run: Any, names: Any) -> None:
 
 def test_what_stdin_says_when_nobody_reads(run: Any, names: Any) -> None:
     async def main() -> None:
-        process = await names.create_subprocess_exec("sh", "-c", "exec 0<&-; echo closed; read x <&1", stdin=PIPE, stdout=PIPE)
+        process = await names.create_subprocess_exec(
+            "sh", "-c", "exec 0<&-; echo closed; read x <&1", stdin=PIPE, stdout=PIPE
+        )
         await soon(process.stdout.readline())
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             for _ in range(100):
@@ -274,8 +291,9 @@ def test_what_stdin_says_when_nobody_reads(run: Any, names: Any) -> None:
 def test_a_cancelled_communicate_loses_nothing(run: Any, names: Any, tmp_path: Path) -> None:
     async def main() -> None:
         flag = tmp_path / "flag"
-        process = await names.create_subprocess_shell(f"cat; touch {flag}; sleep 0.1; echo done", stdin=PIPE, stdout=PIPE,
-                                                      limit=100)
+        process = await names.create_subprocess_shell(
+            f"cat; touch {flag}; sleep 0.1; echo done", stdin=PIPE, stdout=PIPE, limit=100
+        )
         process.stdin.write(b"first ")
         task = asyncio.ensure_future(process.communicate(b"input "))
         while not flag.exists():
@@ -511,12 +529,14 @@ async def exit_code(names: Any, code: int) -> int:
 
 
 @pytest.mark.extra("asyncio chooses a child watcher instead")
-def test_a_loop_that_is_closed_while_a_thread_waits(aio: Any, monkeypatch: pytest.MonkeyPatch,
-                                                    caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_that_is_closed_while_a_thread_waits(
+    aio: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(os, "pidfd_open", no_pidfd)
     loop = aio.new_event_loop()
-    transport, _ = loop.run_until_complete(loop.subprocess_exec(asyncio.SubprocessProtocol, "sleep", "60", stdin=None,
-                                                                stdout=None, stderr=None))
+    transport, _ = loop.run_until_complete(
+        loop.subprocess_exec(asyncio.SubprocessProtocol, "sleep", "60", stdin=None, stdout=None, stderr=None)
+    )
     loop.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -623,7 +643,11 @@ def test_wrong_options(run: Any, names: Any) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         wrong: list[dict[str, Any]] = [
-            {"universal_newlines": True}, {"bufsize": 4096}, {"text": True}, {"encoding": "ascii"}, {"errors": "strict"},
+            {"universal_newlines": True},
+            {"bufsize": 4096},
+            {"text": True},
+            {"encoding": "ascii"},
+            {"errors": "strict"},
         ]
         for options in wrong:
             with pytest.raises(ValueError):
@@ -665,6 +689,7 @@ def test_no_such_program(run: Any, names: Any, tmp_path: Path) -> None:
     run(main())
 
 
+@not_sanitized
 def test_options_of_popen(run: Any, names: Any, tmp_path: Path) -> None:
     async def output(*args: Any, **options: Any) -> bytes:
         process = await names.create_subprocess_exec(*args, stdout=PIPE, **options)
@@ -692,7 +717,9 @@ def test_options_of_popen(run: Any, names: Any, tmp_path: Path) -> None:
             os.close(read_fd)
             os.close(write_fd)
         with open(tmp_path / "log", "wb") as log:
-            process = await names.create_subprocess_shell("cat; echo err >&2", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = await names.create_subprocess_shell(
+                "cat; echo err >&2", stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
             assert await soon(process.wait()) == 0
             assert process.stdin is process.stdout is process.stderr is None
         assert (tmp_path / "log").read_text() == "err\n"
@@ -702,6 +729,7 @@ def test_options_of_popen(run: Any, names: Any, tmp_path: Path) -> None:
     run(main())
 
 
+@not_sanitized
 def test_cancelled_while_it_starts(run: Any, names: Any) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(names.create_subprocess_exec("sleep", "60", stdin=PIPE, stdout=PIPE))
