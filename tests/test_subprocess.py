@@ -475,6 +475,30 @@ def test_where_the_system_reaps_the_children_the_end_is_known_but_not_how(
     assert "exit status already read" in caplog.text or "Unknown child process" in caplog.text
 
 
+@pytest.mark.extra("asyncio watches in other ways")
+def test_output_is_not_lost_where_a_thread_sees_the_end_at_once(
+    run: Any, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_and_join(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("wait for"):
+            thread.join()
+
+    def no_pidfd(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, "no pidfd here")
+
+    async def main() -> None:
+        process = await names.create_subprocess_shell("echo data; exit 4", stdout=PIPE)
+        assert await soon(process.communicate()) == (b"data\n", None)
+        assert process.returncode == 4
+
+    monkeypatch.setattr(os, "pidfd_open", no_pidfd)
+    monkeypatch.setattr(threading.Thread, "start", start_and_join)
+    run(main())
+
+
 def test_the_loop_of_another_thread(aio: Any, names: Any) -> None:
     results: list[Any] = []
 

@@ -73,15 +73,19 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._closed = False
         self._pid = process.pid
         self._extra = {'subprocess': process}
+        made = None
         try:
             for fd, pipe in enumerate((process.stdin, process.stdout, process.stderr)):
                 if pipe is not None:
                     make: Any = ReadPipeTransport if fd else WritePipeTransport
                     self._pipes[fd] = make(loop, pipe, self._protocol_of(fd), None, self)
+            # first: a protocol that hears of the end before it has pipes closes them, with what is in them
+            made = loop.call_soon(self._made, waiter)
             self._child = loop._children.wait_for(process, self._process_exited)
-            loop.call_soon(self._made, waiter)
         except BaseException:
             self._closed = True
+            if made is not None:
+                made.cancel()
             process.kill()
             with process:  # closes the pipes
                 process.wait()
