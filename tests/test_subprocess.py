@@ -753,7 +753,6 @@ def test_options_of_popen(run: Any, names: Any, tmp_path: Path) -> None:
     run(main())
 
 
-@not_sanitized
 def test_cancelled_while_it_starts(run: Any, names: Any) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(names.create_subprocess_exec("sleep", "60", stdin=PIPE, stdout=PIPE))
