@@ -1057,3 +1057,32 @@ class TestItsFace:
         task = make()
         assert task._source_traceback[-1].name == "make"
         loop.run_until_complete(task)
+
+
+@pytest.mark.extra("asyncio doesn't know how old its tasks are")
+def test_a_task_knows_its_age_whether_it_was_made_before_the_loop_ran_or_while_it_did(loop):
+    import time
+
+    from glassloop.core.task import age_of
+
+    async def nap():
+        born = time.monotonic()
+        inner = asyncio.ensure_future(asyncio.sleep(30), loop=loop)
+        await asyncio.sleep(0.05)
+        return inner, born
+
+    before = time.monotonic()
+    outer = loop.create_task(nap())
+    made = time.monotonic()
+    time.sleep(0.02)
+    inner, born = loop.run_until_complete(outer)
+    asked = time.monotonic()
+    ages = age_of(outer), age_of(inner)
+    answered = time.monotonic()
+    slack = 0.002  # the counter is scaled by the clock, over the loop's short life
+    assert asked - made - slack <= ages[0] <= answered - before + slack
+    # to within a turn: that began when the loop began
+    assert asked - born - slack <= ages[1] <= answered - before + slack
+    inner.cancel()
+    assert age_of(asyncio.Future(loop=loop)) is None
+    assert age_of(None) is None

@@ -81,6 +81,9 @@ cdef class LoopBase:
     cdef bint _recording
     cdef bint _soon_due
     cdef uint64_t _task_number
+    cdef uint64_t _polled
+    cdef uint64_t _first_ticks
+    cdef double _first_time
     cdef bint _corking
     cdef Watcher _corked
     cdef Watcher _corked_last

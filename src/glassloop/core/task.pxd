@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport uint64_t
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase, Runnable
 from glassloop.core.future cimport Future, Listener
@@ -27,6 +28,7 @@ cdef class Task(Future):
     cdef bint _must
     cdef public bint _log_destroy_pending
     cdef int _cancels
+    cdef uint64_t _born
 
     @cython.final
     @cython.locals(core=LoopBase)
@@ -62,6 +64,9 @@ cdef class Task(Future):
     cdef bint _break_cycle(self, object message) except -1
 
 cdef list _describe(Task task)
+
+@cython.locals(ours=Task, core=LoopBase, ticks=uint64_t, life=uint64_t, seconds=double)
+cpdef object age_of(object task)
 
 @cython.locals(task=Task)
 cdef Task new_task(LoopBase core, object coro, object name, object context)

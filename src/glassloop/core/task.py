@@ -83,8 +83,10 @@ class Task(Future):
         self._coro = coro
         _leaf.track(coro)
         self._log_destroy_pending = True
+        core = self._core
+        # while the loop runs, to the last look at the clock: that costs nothing
+        self._born = _leaf.ticks() if core._thread_id is None else core._polled
         if name is None:
-            core = self._core
             core._task_number += 1
             self._name = core._task_number
         else:
@@ -382,6 +384,21 @@ def new_task(core, coro, name, context):
     if core._debug:
         task._source_traceback = origin()
     return task
+
+
+def age_of(task):
+    """Seconds since the task was made (float), to within a turn of its loop; None for a task that isn't glassloop's. May
+    be asked for from any thread."""
+    if not issubclass(type(task), Task):
+        return None
+    ours = task
+    core = ours._core
+    if core is None:
+        return None
+    ticks = _leaf.ticks()
+    seconds = _leaf.now() - core._first_time
+    life = ticks - core._first_ticks
+    return seconds * (ticks - ours._born) / life if life else 0.0
 
 
 _leaf.recycle(Task)

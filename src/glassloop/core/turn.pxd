@@ -22,7 +22,6 @@ cdef class Turn(LoopBase):
     cdef public bint _stopping
     cdef bint _asleep
     cdef public double slow_callback_duration
-    cdef uint64_t _polled
     cdef public dict _parts
     cdef public object _exception_handler
     cdef public object _asyncgens

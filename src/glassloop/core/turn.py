@@ -57,7 +57,8 @@ class Turn(LoopBase):
         self._stopping = False
         self._asleep = False
         self.slow_callback_duration = 0.1
-        self._polled = 0
+        self._polled = self._first_ticks = _leaf.ticks()
+        self._first_time = _leaf.now()
         self._parts = {}
         self._poller.open(self)
         self._waker.open(self, self._poller)
