@@ -21,6 +21,7 @@ cdef class Turn(LoopBase):
     cdef public bint _closed
     cdef public bint _stopping
     cdef bint _asleep
+    cdef bint _waiting
     cdef public double slow_callback_duration
     cdef public dict _parts
     cdef public object _exception_handler
@@ -42,6 +43,8 @@ cdef class Turn(LoopBase):
     @cython.locals(handle=TimerHandle)
     cdef TimerHandle _at(self, double when, object callback, object args, object context)
     cdef int _callback_failed(self, object handle, object error) except -1
+    @cython.locals(ticks=uint64_t, life=uint64_t, looked=uint64_t, seconds=double)
+    cpdef object _busy_for(self)
     @cython.final
     @cython.locals(n=Py_ssize_t, done=Py_ssize_t, item=Runnable)
     cdef int _turns(self) except -1

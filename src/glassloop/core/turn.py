@@ -56,6 +56,7 @@ class Turn(LoopBase):
         self._closed = False
         self._stopping = False
         self._asleep = False
+        self._waiting = False
         self.slow_callback_duration = 0.1
         self._polled = self._first_ticks = _leaf.ticks()
         self._first_time = _leaf.now()
@@ -243,6 +244,17 @@ class Turn(LoopBase):
 
     # ---- turns ----
 
+    def _busy_for(self):
+        """Seconds since the loop last looked at its descriptors and the clock (float): as long as what runs now has been
+        running, at least. 0.0 while the loop waits, or stands still. May be asked for from any thread."""
+        if self._waiting or self._thread_id is None:
+            return 0.0
+        ticks = _leaf.ticks()
+        seconds = _leaf.now() - self._first_time
+        life = ticks - self._first_ticks
+        looked = self._polled
+        return seconds * (ticks - looked) / life if ticks > looked and life else 0.0
+
     def stop(self):
         """End run_forever() after the batch that is running (or after one turn, if it isn't running yet)."""
         self._stopping = True
@@ -338,10 +350,11 @@ class Turn(LoopBase):
                     timeout = timers.first() - self._now()
                     if timeout < 0.0:
                         timeout = 0.0
+        self._waiting = timeout != 0.0
         try:
             self._poller.wait(timeout)
         finally:
-            self._asleep = False
+            self._asleep = self._waiting = False
         if timers.size():
             now = self._now()
             while True:
