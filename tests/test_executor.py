@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import gc
+import multiprocessing
 import os
 import sys
 import threading
@@ -235,7 +236,9 @@ def test_any_executor_will_do(run: Run) -> None:
 def test_processes(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        # from 3.14 on the default would leave its server of forks running
+        fork = multiprocessing.get_context("fork")
+        with concurrent.futures.ProcessPoolExecutor(1, fork) as pool:
             assert await loop.run_in_executor(pool, os.getpid) != os.getpid()
             with pytest.raises(ValueError):
                 await loop.run_in_executor(pool, int, "x")

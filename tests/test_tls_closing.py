@@ -236,7 +236,8 @@ def test_a_record_that_was_tampered_with_ends_the_connection(run: Any) -> None:
             bad[-1] ^= 1
             await asyncio.get_running_loop().sock_sendall(peer.sock, bad)
             error = await lost(protocol)
-            assert isinstance(error, ssl.SSLError) and "bad record mac" in str(error)
+            # as OpenSSL words it: bad record mac; newer ones: record layer failure
+            assert isinstance(error, ssl.SSLError) and "record" in str(error)
             assert protocol.events == ["made", "lost"]
         assert told == []
 

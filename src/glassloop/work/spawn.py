@@ -158,10 +158,12 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return self._pipes.get(fd)
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to the process. Raises ProcessLookupError if it is known to have ended."""
-        if self._returncode is not None or self._child is None:
+        """Send a signal to the process; to one that has ended, nothing. Raises ProcessLookupError after connection_lost():
+        when the process has ended and so have its pipes (as asyncio does)."""
+        if self._child is None:
             raise ProcessLookupError
-        self._child.send_signal(signal)
+        if self._returncode is None:
+            self._child.send_signal(signal)
 
     def terminate(self) -> None:
         """Send SIGTERM. Raises as send_signal() does."""

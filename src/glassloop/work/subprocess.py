@@ -142,7 +142,7 @@ class Process(_asyncio_subprocess.Process):
         return waiting
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal. Raises ProcessLookupError if the process is known to have ended."""
+        """Send a signal; to a process that has ended, nothing. Raises ProcessLookupError when its pipes have ended, too."""
         self._transport.send_signal(signal)
 
     def terminate(self) -> None:
