@@ -636,3 +636,318 @@ class TestEnds:
                 await task
 
         run(main())
+
+
+class Gauge:
+    """Work that counts how much of itself runs at once, and ends when it is told to."""
+
+    def __init__(self):
+        self.begun = []
+        self.running = self.most = 0
+        self.ends = {}
+
+    async def work(self, name):
+        self.begun.append(name)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        end = self.ends[name] = asyncio.get_running_loop().create_future()
+        try:
+            return await end
+        finally:
+            self.running -= 1
+
+    async def end(self, name, result=None):
+        self.ends.pop(name).set_result(result)
+        await turns(5)
+
+
+def asyncios_tasks(loop, coro, **kwargs):
+    return asyncio.Task(coro, loop=loop, **kwargs)
+
+
+@pytest.mark.extra("asyncio's own has no limit")
+class TestLimit:
+    @pytest.fixture(params=["own", "factory", "eager", "eager factory of asyncio's", "asyncio's loop"])
+    def run(self, aio, request):
+        """Whoever makes the tasks."""
+
+        def run(main):
+            loops = asyncio.SelectorEventLoop if request.param == "asyncio's loop" else aio.new_event_loop
+            with asyncio.Runner(loop_factory=loops) as runner:
+                if request.param == "factory":
+                    runner.get_loop().set_task_factory(asyncios_tasks)
+                elif request.param == "eager":
+                    runner.get_loop().set_task_factory(aio.eager_task_factory)
+                elif request.param == "eager factory of asyncio's":
+                    factory = asyncio.eager_task_factory if sys.version_info >= (3, 12) else asyncios_tasks
+                    runner.get_loop().set_task_factory(factory)
+                return runner.run(main)
+
+        return run
+
+    def test_that_many_run_at_once_and_the_others_begin_in_order(self, aio, run):
+        async def main():
+            gauge = Gauge()
+            async with aio.TaskGroup(limit=3) as group:
+                tasks = [group.create_task(gauge.work(n)) for n in range(8)]
+                await turns(5)
+                assert gauge.begun == [0, 1, 2]
+                await gauge.end(1, "one")
+                assert gauge.begun == [0, 1, 2, 3]
+                await gauge.end(0)
+                await gauge.end(3)
+                assert gauge.begun == [0, 1, 2, 3, 4, 5]
+                tasks.append(group.create_task(gauge.work(8)))
+                for n in (2, 4, 5, 6, 7, 8):
+                    await gauge.end(n)
+            assert gauge.begun == list(range(9))
+            assert gauge.most == 3
+            assert tasks[1].result() == "one"
+
+        run(main())
+
+    def test_waits_for_those_that_have_not_begun(self, aio, run):
+        async def main():
+            async with aio.TaskGroup(limit=2) as group:
+                tasks = [group.create_task(give(n, n % 5)) for n in range(50)]
+            assert [task.result() for task in tasks] == list(range(50))
+
+        run(main())
+
+    def test_tasks_that_add_tasks(self, aio, run):
+        async def main():
+            most = running = 0
+
+            async def work(depth):
+                nonlocal most, running
+                running += 1
+                most = max(most, running)
+                await turns(4)
+                if depth:
+                    group.create_task(work(depth - 1))
+                    group.create_task(work(depth - 1))
+                running -= 1
+
+            async with aio.TaskGroup(limit=2) as group:
+                group.create_task(work(5))
+            assert most == 2
+
+        run(main())
+
+    def test_a_task_cancelled_while_it_waits_never_begins(self, aio, run, recwarn):
+        async def main():
+            gauge = Gauge()
+            async with aio.TaskGroup(limit=1) as group:
+                group.create_task(gauge.work(0))
+                waiting = [group.create_task(gauge.work(n)) for n in range(1, 5)]
+                assert waiting[0].cancel()  # before its first step, and before there is a place
+                await turns(3)
+                assert waiting[0].cancelled()
+                assert waiting[2].cancel("not wanted")  # in the middle of the line
+                await turns(3)
+                assert waiting[2].cancelled()
+                assert group._parent_task is asyncio.current_task()  # the group goes on
+                assert gauge.begun == [0]
+                await gauge.end(0)
+                assert gauge.begun == [0, 2]
+                waiting[3].cancel()
+                await gauge.end(2)
+            assert gauge.begun == [0, 2]
+            assert waiting[3].cancelled()
+            with pytest.raises(asyncio.CancelledError, match="not wanted"):
+                await waiting[2]
+
+        run(main())
+        gc.collect()
+        assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+    def test_a_task_cancelled_as_its_turn_comes_gives_its_place_back(self, aio, run, recwarn):
+        async def main():
+            gauge = Gauge()
+            async with aio.TaskGroup(limit=1) as group:
+                first = group.create_task(gauge.work(0))
+                second = group.create_task(gauge.work(1))
+                group.create_task(gauge.work(2))
+                await turns(2)
+                first.add_done_callback(lambda task: second.cancel())  # after the group has heard of the end
+                await gauge.end(0)
+                assert gauge.begun == [0, 2]
+                assert second.cancelled()
+                await gauge.end(2)
+            assert gauge.most == 1
+
+        run(main())
+        gc.collect()
+        assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+    def test_a_failure_cancels_those_that_wait(self, aio, run, recwarn):
+        async def main():
+            gauge = Gauge()
+            with pytest.raises(ExceptionGroup) as error:
+                async with aio.TaskGroup(limit=2) as group:
+                    running = group.create_task(gauge.work(0))
+                    group.create_task(fail(after=2))
+                    waiting = [group.create_task(gauge.work(n)) for n in range(1, 10)]
+            assert types_in(error.value) == ["ZeroDivisionError"]
+            assert gauge.begun == [0]
+            assert running.cancelled()
+            assert all(task.cancelled() for task in waiting)
+            assert not asyncio.current_task().cancelling()
+
+        run(main())
+        gc.collect()
+        assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+    def test_a_failure_of_one_that_had_waited(self, aio, run):
+        async def main():
+            with pytest.raises(ExceptionGroup) as error:
+                async with aio.TaskGroup(limit=1) as group:
+                    group.create_task(give(1))
+                    group.create_task(fail(KeyError))
+                    last = group.create_task(forever())
+            assert types_in(error.value) == ["KeyError"]
+            assert last.cancelled()
+
+        run(main())
+
+    def test_the_parents_cancellation_and_cancel(self, aio, run):
+        async def main():
+            gauge = Gauge()
+
+            async def block():
+                async with aio.TaskGroup(limit=1) as group:
+                    for n in range(3):
+                        group.create_task(gauge.work(n))
+
+            task = asyncio.ensure_future(block())
+            await turns(5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert gauge.begun == [0]
+            async with aio.TaskGroup(limit=1) as group:
+                tasks = [group.create_task(gauge.work(n)) for n in range(5, 8)]
+                await turns(2)
+                group.cancel()
+            assert all(task.cancelled() for task in tasks)
+            assert gauge.begun == [0, 5]
+
+        run(main())
+
+    def test_contexts_and_names_are_those_of_the_making(self, aio, run):
+        variable = contextvars.ContextVar("variable", default=0)
+
+        async def read():
+            return variable.get()
+
+        async def main():
+            own = contextvars.copy_context()
+            own.run(variable.set, 7)
+            async with aio.TaskGroup(limit=1) as group:
+                group.create_task(turns(2))
+                variable.set(1)
+                first = group.create_task(read())
+                variable.set(2)
+                second = group.create_task(read(), name="second", context=own)
+                variable.set(3)
+            assert (first.result(), second.result()) == (1, 7)
+            assert second.get_name() == "second"
+
+        run(main())
+
+    def test_what_is_no_coroutine_takes_no_place(self, aio, run):
+        async def main():
+            async with aio.TaskGroup(limit=1) as group:
+                for _ in range(3):
+                    with pytest.raises((TypeError, AttributeError)):
+                        group.create_task(5)
+                task = group.create_task(give(1))
+                with pytest.raises(TypeError, match="coroutine was expected"):
+                    group.create_task(5)  # it would have to wait
+            assert task.result() == 1
+
+        run(main())
+
+    def test_cancelled_and_made_at_random(self, aio, run):
+        """However tasks come, end, fail to begin: never more than the limit run, each begins or is cancelled, and the
+        places are all there at the end."""
+        import random
+
+        async def main(seed):
+            chance = random.Random(seed)
+            limit = chance.randint(1, 4)
+            gauge = Gauge()
+            async with aio.TaskGroup(limit=limit) as group:
+                tasks = {}
+                for n in range(60):
+                    match chance.randrange(4):
+                        case 0 | 1:
+                            tasks[n] = group.create_task(gauge.work(n))
+                        case 2 if gauge.ends:
+                            gauge.ends.pop(chance.choice(list(gauge.ends))).cancel()
+                        case 3 if tasks:
+                            tasks[chance.choice(list(tasks))].cancel()
+                    await turns(chance.randrange(3))
+                    assert gauge.running <= limit
+                while any(not task.done() for task in tasks.values()):
+                    for name in list(gauge.ends):
+                        if not gauge.ends[name].done():
+                            gauge.ends[name].set_result(name)
+                    await turns(2)
+                await turns(3)
+                # as many places as at the beginning
+                last = [group.create_task(gauge.work(f"last {n}")) for n in range(limit + 1)]
+                await turns(3)
+                assert gauge.begun[-limit:] == [f"last {n}" for n in range(limit)]
+                for task in last:
+                    task.cancel()
+            assert gauge.most <= limit
+            begun = [name for name in gauge.begun if isinstance(name, int)]
+            assert begun == sorted(begun)
+            assert all(task.cancelled() or task.result() == n for n, task in tasks.items())
+            assert all(n in begun or task.cancelled() for n, task in tasks.items())
+
+        for seed in range(30):
+            run(main(seed))
+
+
+@pytest.mark.extra("asyncio's own has no limit")
+class TestLimitItself:
+    def test_is_checked(self, aio):
+        for wrong in (0, -1):
+            with pytest.raises(ValueError, match="limit must be at least 1"):
+                aio.TaskGroup(limit=wrong)
+        for wrong in ("5", 2.0, [1]):
+            with pytest.raises(TypeError, match="limit must be an int or None"):
+                aio.TaskGroup(limit=wrong)
+        with pytest.raises(TypeError):
+            aio.TaskGroup(3)
+        aio.TaskGroup(limit=10**30)
+        aio.TaskGroup(limit=None)
+
+    def test_shows(self, aio, run):
+        async def main():
+            group = aio.TaskGroup(limit=1)
+            assert repr(group) == "<TaskGroup limit=1>"
+            async with group:
+                group.create_task(give(1))
+                waiting = group.create_task(give(2), name="second")
+                assert repr(group) == "<TaskGroup limit=1 tasks=2 waiting=1 entered>"
+                assert waiting.get_coro().__name__ == "give"
+                assert "TaskGroup_slot" in repr(waiting)
+
+        run(main())
+
+    def test_many_that_wait_cost_no_search(self, aio, run):
+        """Cancelled from the end of the line and from its middle: 20,000 would take minutes if each were looked for."""
+
+        async def main():
+            with pytest.raises(ExceptionGroup):
+                async with aio.TaskGroup(limit=1) as group:
+                    group.create_task(fail(after=3))
+                    tasks = [group.create_task(forever()) for _ in range(20_000)]
+                    for task in tasks[::-2]:
+                        task.cancel()
+            assert all(task.cancelled() for task in tasks)
+
+        run(main())

@@ -30,6 +30,11 @@ cdef object _exiting(_TaskGroup group, object exc)
 @cython.locals(op=TaskGroup_enter)
 cdef object _entering(_TaskGroup group)
 
+@cython.final
+cdef class TaskGroup_slot(Future):
+    cdef _TaskGroup _group
+    cdef object _behind_it
+
 cdef class _TaskGroup(Listener):
     cdef readonly bint _entered
     cdef readonly bint _exiting
@@ -43,12 +48,26 @@ cdef class _TaskGroup(Listener):
     cdef readonly list _errors
     cdef readonly object _base_error
     cdef object _ended
+    cdef readonly object _limit
+    cdef Py_ssize_t _free
+    cdef object _line
 
     @cython.final
     cdef int _enter(self) except -1
     @cython.final
     @cython.locals(core=Turn, own=Task)
     cdef object _start(self, object coro, object name, object context, dict kwargs)
+    @cython.final
+    cdef int _set_limit(self, object limit) except -1
+    @cython.final
+    cdef object _admit(self, object coro, object name, object context, dict kwargs)
+    @cython.final
+    @cython.locals(core=Turn, own=Task, slot=TaskGroup_slot)
+    cdef object _line_up(self, object coro, object name, object context, dict kwargs)
+    @cython.final
+    cdef int _take_place(self, TaskGroup_slot slot) except -1
+    @cython.final
+    cdef int _give_place_back(self) except -1
     @cython.final
     cdef int _abort(self) except -1
     cdef int _done(self, Future future) except -1

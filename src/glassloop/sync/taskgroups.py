@@ -5,20 +5,28 @@ block; what the tasks raised is gathered into an exception group. Cancellations 
 came from outside goes on after the tasks have ended, or stays counted in cancelling() if errors take its place.
 
 The semantics are those of Python 3.13 and later on every version; cancel() is that of 3.15.
+
+With a limit, a task beyond it sits in the waiter slot of a TaskGroup_slot and is given to the loop when a place is free,
+first come, first served. Each task takes a place once and gives it back once, when it has ended. One that is cancelled
+while it waits takes its place at once, free or not: it begins only to end, and those behind it are not held up.
 """
 from __future__ import annotations
 
 import asyncio
+import operator
+import sys
+from collections import OrderedDict
 from collections.abc import Coroutine, Generator
 from contextvars import Context
 from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from ..core import task as _task
-from ..core.future import Listener
+from ..core.future import Future, Listener
 from ..core.leaf import Op
 from . import tasks as _tasks
 from . import waiting as _waiting
+from .wrapped import begun_after
 
 __all__ = ('TaskGroup',)
 
@@ -100,8 +108,36 @@ def _exiting(group, exc):
     return op
 
 
+class TaskGroup_slot(Future):
+    """What a task beyond the group's limit waits for before its first step."""
+
+    __slots__ = ('_group', '_behind_it')
+
+    @property
+    def _parent_task(self):
+        """Who waits for the task, for call graphs."""
+        return self._group._parent_task
+
+    def cancel(self, msg: Any = None) -> bool:
+        """The task is being cancelled. False: that is thrown in when it begins, which is at once."""
+        if self._st == PENDING:
+            self._group._take_place(self)
+        return False
+
+    def _on_task_done(self, task):
+        """The end of a task that is not ours, whose coroutine may never have begun."""
+        group = self._group
+        if self._st == PENDING:
+            group._take_place(self)
+        self._behind_it.close()
+        group._on_task_done(task)
+
+
 class _TaskGroup(Listener):
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int | None = None) -> None:
+        self._limit = None
+        if limit is not None:
+            self._set_limit(limit)
         self._entered = False
         self._exiting = False
         self._aborting = False
@@ -117,8 +153,12 @@ class _TaskGroup(Listener):
 
     def __repr__(self) -> str:
         info = ['TaskGroup']
+        if self._limit is not None:
+            info.append(f'limit={self._limit}')
         if self._tasks:
             info.append(f'tasks={len(self._tasks)}')
+        if self._limit is not None and self._line:
+            info.append(f'waiting={len(self._line)}')
         if self._errors:
             info.append(f'errors={len(self._errors)}')
         if self._aborting:
@@ -140,8 +180,9 @@ class _TaskGroup(Listener):
 
     def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], *, name: str | None = None,
                     context: Context | None = None, **kwargs: Any) -> asyncio.Task[T]:
-        """Run a coroutine as a task of the group. kwargs: as the loop's create_task() takes them. Raises RuntimeError,
-        and closes the coroutine, if the group isn't entered, is ending because of an error, or has ended."""
+        """Run a coroutine as a task of the group. kwargs: as the loop's create_task() takes them. Where `limit` others
+        have begun and not ended, it begins when one of them ends. Raises RuntimeError, and closes the coroutine, if the
+        group isn't entered, is ending because of an error, or has ended."""
         if not self._entered:
             coro.close()
             raise RuntimeError(f'TaskGroup {self!r} has not been entered')
@@ -151,6 +192,8 @@ class _TaskGroup(Listener):
         if self._aborting:
             coro.close()
             raise RuntimeError(f'TaskGroup {self!r} is shutting down')
+        if self._limit is not None:
+            return self._admit(coro, name, context, kwargs)
         return self._start(coro, name, context, kwargs)
 
     def cancel(self) -> None:
@@ -204,6 +247,77 @@ class _TaskGroup(Listener):
             task.cancel()
         return task
 
+    def _set_limit(self, limit):
+        try:
+            limit = operator.index(limit)
+        except TypeError:
+            raise TypeError(f'limit must be an int or None, got {limit!r}') from None
+        if limit < 1:
+            raise ValueError(f'limit must be at least 1, got {limit}')
+        self._limit = limit
+        self._free = min(limit, sys.maxsize)
+        self._line = OrderedDict()  # of slots; whichever leaves it does so without a search
+        return 0
+
+    def _admit(self, coro, name, context, kwargs):
+        """create_task() where there is a limit."""
+        if self._free <= 0:
+            return self._line_up(coro, name, context, kwargs)
+        self._free -= 1
+        try:
+            return self._start(coro, name, context, kwargs)
+        except BaseException:
+            self._give_place_back()
+            raise
+
+    def _line_up(self, coro, name, context, kwargs):
+        slot = TaskGroup_slot.__new__(TaskGroup_slot)
+        slot._attach(self._loop)
+        slot._group = self
+        if self._own and not kwargs and type(coro) is CoroutineType:
+            core = self._loop
+            if core._task_factory is None and not core._closed:
+                own = _task.new_task(core, coro, name, context)
+                core._hold(own)
+                own._waits = slot
+                slot._wait(own)
+                self._line[slot] = None
+                self._tasks.add(own)
+                own._listen(self)
+                return own
+        # tasks that others make begin by themselves: with a coroutine that waits, and then with the one given
+        if not _tasks.is_coroutine(coro):
+            raise TypeError(f'a coroutine was expected, got {coro!r}')
+        slot._behind_it = coro
+        if context is not None:
+            kwargs['context'] = context
+        waiting = begun_after(slot, coro)
+        self._line[slot] = None
+        try:
+            task = self._loop.create_task(waiting, name=name, **kwargs)
+        except BaseException:
+            waiting.close()
+            self._line.pop(slot, None)
+            raise
+        self._tasks.add(task)
+        task.add_done_callback(slot._on_task_done)
+        if self._aborting and not task.done():
+            task.cancel()
+        return task
+
+    def _take_place(self, slot):
+        """The slot's task may begin, whether there is a place or not."""
+        del self._line[slot]
+        self._free -= 1
+        slot._finish(None)
+        return 0
+
+    def _give_place_back(self):
+        self._free += 1
+        while self._free > 0 and self._line:
+            self._take_place(next(iter(self._line)))
+        return 0
+
     def _abort(self):
         self._aborting = True
         for task in list(self._tasks):
@@ -215,9 +329,11 @@ class _TaskGroup(Listener):
         self._tasks.discard(future)
         if self._ended is not None and not self._tasks:
             _waiting.wake(self._ended)
-        if future._st == CANCELLED or future._error is None:
-            return 0
-        return self._failed(future, future._failure())
+        if future._st != CANCELLED and future._error is not None:
+            self._failed(future, future._failure())
+        if self._limit is not None:
+            self._give_place_back()
+        return 0
 
     def _behind(self):
         return () if self._parent_task is None else (self._parent_task,)
@@ -231,6 +347,8 @@ class _TaskGroup(Listener):
             error = task.exception()
             if error is not None:
                 self._failed(task, error)
+        if self._limit is not None:
+            self._give_place_back()
 
     def _failed(self, task, error):
         if self._errors is None:
@@ -286,4 +404,8 @@ class _TaskGroup(Listener):
 
 
 class TaskGroup(_TaskGroup, asyncio.TaskGroup):
-    """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup."""
+    """`async with TaskGroup() as group:` waits for all tasks of group.create_task(). See asyncio.TaskGroup.
+
+    limit: how many of them may have begun and not ended at once (int, at least 1; None: any number). The others begin in
+    the order of their making, as places become free; create_task() itself never waits. Raises TypeError or ValueError
+    for another limit."""
