@@ -633,6 +633,28 @@ def test_a_unix_connection_waits_for_room_in_the_backlog(loop: Any, unix_path: s
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_connection_cancelled_while_it_dials_meets_no_protocol(loop: Any, listening: socket.socket, turns: int) -> None:
+    protocols = []
+
+    def factory() -> asyncio.Protocol:
+        protocols.append(Recorder())
+        return protocols[-1]
+
+    async def main() -> None:
+        connecting = loop.create_task(loop.create_connection(factory, *listening.getsockname()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+
+    before = len(os.listdir("/proc/self/fd"))
+    loop.run_until_complete(main())
+    assert protocols == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.extra("asyncio takes a socket that is not connected for one that is")
 def test_a_unix_connection_that_waits_for_room_can_be_cancelled(loop: Any, unix_path: str) -> None:
     async def main() -> None:

@@ -54,16 +54,6 @@ class Expected:
 
 
 EXPECTED = (
-    *(
-        Entry(
-            "asyncpg",
-            f"tests/test_pool.py::TestPool::test_pool_{name}",
-            "closing the pool cancels a connection in the making: on asyncio while the name is looked up, here later, when asyncpg's "
-            "protocol is there and gets a connection_lost() whose error nobody retrieves",
-            sometimes=True,
-        )
-        for name in ("expire_connections", "no_acquire_deadlock")
-    ),
     Entry("uvicorn", "tests/test_auto_detection.py::test_loop_auto", "looks at the name of the loop's module: asyncio"),
     Entry(
         "websockets",

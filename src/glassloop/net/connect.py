@@ -21,8 +21,9 @@ import errno
 import itertools
 import os
 import socket
+import types
 from asyncio.log import logger
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from . import checks
@@ -355,7 +356,12 @@ async def _dial(
         sock = _non_blocking_socket(family, type_, proto)
         if local_infos is not None:
             _bind_local(sock, family, local_infos, errors)
-        if not _connected_at_once(sock, address):
+        if _connected_at_once(sock, address):
+            # asyncio learns it two turns later: a pool that is closed in the turn in which it dials counts on meeting no
+            # protocol yet
+            for _ in range(2):
+                await _a_turn()
+        else:
             await loop.sock_connect(sock, address)
         return sock
     except BaseException as e:
@@ -366,6 +372,11 @@ async def _dial(
         raise
     finally:
         del errors
+
+
+@types.coroutine
+def _a_turn() -> Generator[None, None, None]:
+    yield
 
 
 def _non_blocking_socket(family: int, type_: int, proto: int) -> socket.socket:
