@@ -48,6 +48,8 @@ _LAZY = {
                      'timeout_at', 'wait', 'wait_for'), '.sync'),
     **dict.fromkeys(('create_subprocess_exec', 'create_subprocess_shell'), '.work.subprocess'),
     **dict.fromkeys(('to_thread',), '.work.threads'),
+    **dict.fromkeys(('BrokenWorkerProcess', 'ProcessPool', 'report_progress', 'to_process'), '.work.processes'),
+    **dict.fromkeys(('DaskPool',), '.work.cluster'),
     **dict.fromkeys(('FrameCallGraphEntry', 'FutureCallGraph', 'capture_call_graph', 'format_call_graph',
                      'print_call_graph'), '.graph'),
 }

@@ -92,6 +92,11 @@ from .runner import Runner as Runner
 from .runner import install as install
 from .runner import new_event_loop as new_event_loop
 from .runner import run as run
+from .work.cluster import DaskPool as DaskPool
+from .work.processes import BrokenWorkerProcess as BrokenWorkerProcess
+from .work.processes import ProcessPool as ProcessPool
+from .work.processes import report_progress as report_progress
+from .work.processes import to_process as to_process
 
 _T = typing.TypeVar("_T")
 _Sortable = typing.TypeVar("_Sortable", bound=SupportsRichComparison)
@@ -108,6 +113,7 @@ __version__: str
 compiled: bool
 
 class TaskGroup(asyncio.TaskGroup):
+    def __init__(self, *, limit: int | None = None) -> None: ...
     def create_task(
         self,
         coro: Generator[typing.Any, None, _T] | Coroutine[typing.Any, typing.Any, _T],

@@ -10,6 +10,7 @@ It composes the parts and holds no logic of its own:
     work.threads.Executors    run_in_executor and the default executor
     work.signals.Signals      add_signal_handler
     work.spawn, work.children subprocess_exec, subprocess_shell
+    work.processes.Pools      the worker processes of to_process() and ProcessPool
     net.upgrade               start_tls
 """
 import asyncio
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .net.socks import Sockets
     from .net.table import Transports
     from .work.children import Children
+    from .work.processes import Pools
     from .work.signals import Signals
     from .work.threads import Executors
 
@@ -114,11 +116,22 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
         return Children(self)
 
+    @_part
+    def _processes(self) -> 'Pools':
+        from .work.processes import Pools
+
+        return Pools(self)
+
     def _close_parts(self) -> None:
-        for name in ('_signals', '_executors', '_resolver', '_sockets', '_children'):
+        for name in ('_signals', '_executors', '_resolver', '_sockets', '_processes', '_children'):
             part = self._parts.get(name)
             if part is not None:
                 part.close()
+
+    def _forked(self) -> None:
+        super()._forked()
+        if '_processes' in self._parts:
+            self._processes.forked()
 
     # ---- connections and servers ----
 
