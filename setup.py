@@ -98,6 +98,26 @@ def compiled_modules() -> list[Extension]:
     ]
 
 
+CIMPORT = re.compile(r"^from +([\w.]+) +cimport +(.+)$", re.MULTILINE)
+
+
+def declarations(module: Path) -> set[Path]:
+    """The files with the C structs that a module's C code is made with: its own .pxd, and those that it cimports, and
+    those that these do. Cython itself doesn't see the module in `from package cimport module as name`."""
+    found: set[Path] = set()
+    left = [module.with_suffix(".pyx"), module.with_suffix(".pxd")]
+    while left:
+        path = left.pop()
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for package, names in CIMPORT.findall(path.read_text(encoding="utf-8")):
+            folder = SRC.joinpath(*package.split("."))
+            left.append(folder.with_suffix(".pxd"))
+            left += [folder / f"{name.split()[0]}.pxd" for name in names.split(",")]
+    return found
+
+
 def missing_compiler() -> str | None:
     """Compile and link a tiny extension. None when that works, else the reason why not."""
     from distutils.ccompiler import new_compiler  # setuptools' own, also where Python has none
@@ -218,10 +238,17 @@ class BuildExt(build_ext):
         options = repr(sorted(DIRECTIVES.items())).encode()
         fingerprint = f"{cython_version}-{sum(byte * (i + 1) for i, byte in enumerate(options)) % 0xFFFF:04x}"
         base = self.get_finalized_command("build").build_base
+        folder = Path(base, f"cython-{fingerprint}")
+        for ext in self.extensions:
+            source = Path(ext.sources[0])
+            with contextlib.suppress(FileNotFoundError):
+                age = (folder / source.with_suffix(".c")).stat().st_mtime
+                if any(path.stat().st_mtime > age for path in declarations(source)):
+                    (folder / source.with_suffix(".c")).unlink()
         made = cythonize(
             [Extension(ext.name, ext.sources, include_dirs=ext.include_dirs) for ext in self.extensions],
             annotate=bool(os.environ.get("GLASSLOOP_ANNOTATE")),
-            build_dir=os.path.join(base, f"cython-{fingerprint}"),
+            build_dir=str(folder),
             compiler_directives=DIRECTIVES,
             exclude_failures=True,
             include_path=[SRC.as_posix()],
