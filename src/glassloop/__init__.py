@@ -13,6 +13,7 @@ Where things are, as data flows:
     graph.py    call graphs: who waits for whom
     loop.py     EventLoop: the asyncio face, composed of the above
     runner.py   run, Runner, install
+    control/    a program seen and driven from outside, by another process
     cli.py      the `glassloop` command
 
 `compiled` is True where the compiled runtime runs, False where the same source is interpreted. The types of the public
@@ -46,8 +47,11 @@ _LAZY = {
                      'create_eager_task_factory', 'create_task', 'eager_task_factory', 'ensure_future',
                      'future_add_to_awaited_by', 'future_discard_from_awaited_by', 'gather', 'shield', 'sleep', 'timeout',
                      'timeout_at', 'wait', 'wait_for'), '.sync'),
+    **dict.fromkeys(('amap',), '.sync.amap'),
+    **dict.fromkeys(('spawn',), '.sync.background'),
     **dict.fromkeys(('create_subprocess_exec', 'create_subprocess_shell'), '.work.subprocess'),
     **dict.fromkeys(('to_thread',), '.work.threads'),
+    **dict.fromkeys(('expose',), '.control'),
     **dict.fromkeys(('BrokenWorkerProcess', 'ProcessPool', 'report_progress', 'to_process'), '.work.processes'),
     **dict.fromkeys(('DaskPool',), '.work.cluster'),
     **dict.fromkeys(('FrameCallGraphEntry', 'FutureCallGraph', 'capture_call_graph', 'format_call_graph',

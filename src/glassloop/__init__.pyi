@@ -86,12 +86,15 @@ from contextvars import Context
 from _typeshed import SupportsRichComparison
 
 from . import subprocess as subprocess
+from .control import expose as expose
 from .core import poller as _poller
 from .runner import EventLoopPolicy as EventLoopPolicy
 from .runner import Runner as Runner
 from .runner import install as install
 from .runner import new_event_loop as new_event_loop
 from .runner import run as run
+from .sync.amap import amap as amap
+from .sync.background import spawn as spawn
 from .work.cluster import DaskPool as DaskPool
 from .work.processes import BrokenWorkerProcess as BrokenWorkerProcess
 from .work.processes import ProcessPool as ProcessPool

@@ -6,6 +6,8 @@ interpreter, which prints it and sets the exit code, waits for threads and runs 
 does; only the frames of the launcher are taken out of the traceback. Modules, folders and zip files are run
 by the function of runpy with which the interpreter itself does that.
 
+The other commands look at programs that run: control/commands.py.
+
 Not here: how asyncio is made to use glassloop (runner.py).
 """
 from __future__ import annotations
@@ -21,6 +23,8 @@ import types
 from collections.abc import Callable, Sequence
 
 from . import __version__, compiled
+from .control import commands as outside
+from .control import hold_to_the_end
 from .runner import take_over
 
 EXAMPLES = """\
@@ -47,15 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     code. What a program raises goes through, SystemExit too."""
     options, program = split(list(sys.argv[1:] if argv is None else argv))
     parser, run_parser = make_parsers()
-    if options and os.path.isfile(options[0]) and not options[0].startswith('-'):
+    if options and options[0] not in ('run', *outside.NAMES) and os.path.isfile(options[0]):
         parser.error(f'no command {options[0]!r}; to run that file: glassloop run {options[0]}')
-    command = parser.parse_args(options).command
-    if command is None:
+    chosen = parser.parse_args(options)
+    if chosen.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if chosen.command != 'run':
+        return outside.run(chosen)
     if not program:
         run_parser.error('nothing to run: name a FILE, or -m MODULE')
-    return run(program)
+    return run(program, control=chosen.control)
 
 
 def make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -71,20 +77,23 @@ def make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', title='commands')
     run = commands.add_parser(
         'run', formatter_class=layout, description=RUN, epilog=EXAMPLES, help='run a program on glassloop',
-        usage='glassloop run [-h] (FILE | -m MODULE) [ARGS...]')
+        usage='glassloop run [-h] [--control] (FILE | -m MODULE) [ARGS...]')
+    run.add_argument('--control', action='store_true',
+                     help='open a control socket for this user: see glassloop ps, tree, cancel, call')
     run.add_argument('file', nargs='?', metavar='FILE',
                      help='a script, a folder or zip file with a __main__.py, or - for standard input')
     run.add_argument('-m', dest='module', metavar='MODULE', help='a module or package, as python -m')
     run.add_argument('args', nargs='*', metavar='ARGS', help="the program's arguments: its sys.argv[1:]")
+    outside.add_parsers(commands)
     return parser, run
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
     """Divide the arguments of the command: ours, and from FILE or -m MODULE on the program's, whatever they
     look like. The program's part is [FILE, ARGS...] or ['-m', MODULE, ARGS...], or empty."""
-    if 'run' not in argv:
+    if argv[:1] != ['run']:
         return argv, []
-    for i in range(argv.index('run') + 1, len(argv)):
+    for i in range(1, len(argv)):
         word = argv[i]
         if word == '--':
             return argv[:i], argv[i + 1:]
@@ -97,9 +106,15 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv, []
 
 
-def run(program: list[str]) -> int:
-    """Run [FILE, ARGS...] or ['-m', MODULE, ARGS...] as python would. Returns the exit code."""
+def run(program: list[str], *, control: bool = False) -> int:
+    """Run [FILE, ARGS...] or ['-m', MODULE, ARGS...] as python would; control: with a control socket, until the process
+    ends. Returns the exit code."""
     take_over()
+    try:
+        hold_to_the_end(control or None)
+    except (OSError, RuntimeError) as problem:
+        print(f'glassloop: --control: {problem}', file=sys.stderr)
+        return 2
     try:
         if program[0] == '-m':
             return run_module(program[1], program[2:])
