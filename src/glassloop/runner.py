@@ -73,14 +73,27 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         return result
 
     def close(self) -> None:
-        """Cancel the tasks that are left, shut asynchronous generators and the default executor down, close
-        the loop. Closing twice does nothing."""
+        """Wait for the spawned tasks that are to be drained, cancel the tasks that are left, shut asynchronous
+        generators and the default executor down, close the loop. Closing twice does nothing."""
         try:
-            super().close()
+            try:
+                self._wind_up()
+            finally:
+                super().close()
         finally:
             if self._made_current:
                 self._made_current = False
                 asyncio.set_event_loop(None)
+
+    def _wind_up(self) -> None:
+        """The end of the spawned tasks. Ctrl-C ends the wait for them."""
+        background = sys.modules.get('glassloop.sync.background')  # else nothing was ever spawned
+        loop = self._loop
+        if background is None or loop is None or loop.is_running():
+            return
+        spawned = background.spawned_of(loop)
+        if spawned is not None:
+            loop.run_until_complete(spawned.wind_up())
 
 
 def run(main: Awaitable[T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> T:

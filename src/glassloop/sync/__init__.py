@@ -11,6 +11,9 @@ too, where it is as fast as asyncio lets it be.
     locks.py        Lock, Event, Condition, Semaphore, BoundedSemaphore
     barrier.py      Barrier
     queues.py       Queue, PriorityQueue, LifoQueue
+    amap.py         amap: a function over many items, so many at a time               (plain)
+    progress.py     the bar that shows how far amap is                                (plain)
+    background.py   spawn: tasks that nobody waits for                                (plain)
 
 What asyncio has and is right for our loops as it is (current_task, all_tasks, isfuture, iscoroutine, wrap_future,
 run_coroutine_threadsafe...) is not repeated here.
