@@ -39,6 +39,7 @@ class Handle(HandleBase):
         self._cancelled = False
         self._source_traceback = origin() if loop.get_debug() else None
         self._shown = None
+        _leaf.track_handle(self)
 
     @property
     def __class__(self):
@@ -51,10 +52,11 @@ class Handle(HandleBase):
             core._unpublish()
         error = _leaf.call(self._context, self._callback, self._args)
         if error is not None:
+            _leaf.track_handle(self)
             core._callback_failed(self, error)
         self._callback = None
         self._args = None
-        return 0
+        return _leaf.leave(self)
 
     def cancel(self):
         """Never run the callback. Nothing if it ran already."""
@@ -64,6 +66,7 @@ class Handle(HandleBase):
                 self._shown = callback_source(self)
             self._callback = None
             self._args = None
+            _leaf.track_handle(self)
 
     def cancelled(self):
         """True if cancel() was called."""
@@ -191,6 +194,7 @@ class TimerHandle(Handle):
                 core._timers.remove(self)
             self._callback = None
             self._args = None
+            _leaf.track_handle(self)
 
     def __hash__(self):
         return hash(self._when)
@@ -214,5 +218,5 @@ class TimerHandle(Handle):
                 and self._args == other._args and self._cancelled == other._cancelled)
 
 
-_leaf.recycle(Handle)
-_leaf.recycle(TimerHandle)
+_leaf.recycle_handles(Handle)
+_leaf.recycle_handles(TimerHandle)

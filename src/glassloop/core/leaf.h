@@ -38,6 +38,23 @@ static inline int gl_ring_push(gl_ring *r, PyObject *o) {
 /* the caller knows that the ring isn't empty; the reference is handed over */
 static inline PyObject *gl_ring_pop(gl_ring *r) { return r->buf[r->head++ & r->mask]; }
 
+/* ---- the collector ---- */
+
+static inline void gl_track(PyObject *o) {
+    if (!PyObject_GC_IsTracked(o)) PyObject_GC_Track(o);
+}
+
+/* `o` leaves the loop, the caller's reference was the loop's: if anybody else holds it, the collector must know of it */
+static inline void gl_leave(PyObject *o) {
+    if (Py_REFCNT(o) > 1 && PyObject_IS_GC(o)) gl_track(o);
+}
+
+/* What a container visits for what it owns: what the collector doesn't know, it sees through. */
+static inline int gl_visit(PyObject *o, visitproc visit, void *arg) {
+    if (PyObject_IS_GC(o) && !PyObject_GC_IsTracked(o)) return Py_TYPE(o)->tp_traverse(o, visit, arg);
+    return visit(o, arg);
+}
+
 /* ---- clocks ---- */
 
 static inline double gl_now(void) {

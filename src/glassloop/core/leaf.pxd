@@ -8,6 +8,8 @@ cdef extern from "glassloop/core/leaf.h":
         size_t mask, head, tail
     int gl_ring_push(gl_ring *, object) except -1
     PyObject *gl_ring_pop(gl_ring *)
+    void gl_track(object)
+    void gl_leave(PyObject *)
     double gl_now()
     uint64_t gl_ticks()
     uint64_t GL_TICKS_POLL
@@ -55,6 +57,16 @@ cdef inline object throw(LoopBase core, object context, object coro, object exc)
 cdef object cancel(object future, object message)
 cdef int check_signals() except -1
 cdef int recycle(object cls) except -1
+cdef int recycle_handles(object cls) except -1
+
+cdef inline int track_handle(object handle) except -1:
+    gl_track(handle)
+    return 0
+
+cdef inline int leave(object handle) except -1:
+    gl_leave(<PyObject *>handle)
+    return 0
+
 cdef int recycle_op(object cls) except -1
 cdef object new_op(int kind)
 cdef int track(object coro) except -1

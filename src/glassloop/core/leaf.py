@@ -34,6 +34,18 @@ def recycle(cls):
     """Nothing to do here."""
 
 
+def recycle_handles(cls):
+    """Nothing to do here."""
+
+
+def track_handle(handle):
+    """Nothing to do here."""
+
+
+def leave(handle):
+    return 0
+
+
 def recycle_op(cls):
     return cls
 

@@ -153,6 +153,7 @@ cdef extern from *:
     int c_close "close"(int)
     ctypedef int (*gl_traverse)(PyObject *, visitproc, void *)
     ctypedef int (*gl_clear)(PyObject *)
+    int gl_visit(PyObject *, visitproc, void *) noexcept
     gl_traverse gl_get_traverse(object)
     gl_clear gl_get_clear(object)
     void gl_set_gc(object, gl_traverse, gl_clear)
@@ -207,10 +208,9 @@ cdef object SWAP_CURRENT = asyncio.tasks._swap_current_task if OWN_THREAD_CURREN
 
 cdef extern from "glassloop/core/recycle.h":
     int gl_ready() except -1
-    int gl_recycle(object) except -1
+    int gl_recycle(object, bint) except -1
     int gl_recycle_op(object, Py_ssize_t, int) except -1
     object gl_new_op(int)
-    void gl_track(object)
     void gl_set_stop(object)
 
 gl_ready()
@@ -218,7 +218,12 @@ gl_ready()
 
 cdef int recycle(object cls) except -1:
     """Keep freed objects of this class for its next ones."""
-    return gl_recycle(cls)
+    return gl_recycle(cls, False)
+
+
+cdef int recycle_handles(object cls) except -1:
+    """The same for handles, which the collector isn't told of while they belong to the loop (see LoopBase)."""
+    return gl_recycle(cls, True)
 
 
 cdef int recycle_op(object cls) except -1:
@@ -271,7 +276,11 @@ cdef class Runnable:
 
 cdef class LoopBase:
     """What the parts of a loop share: the ready ring, the heap of deadlines, the pending tasks (held strongly), and
-    which task asyncio was told is running."""
+    which task asyncio was told is running.
+
+    The handles in ring and heap are not tracked by the collector; the loop's traverse slot sees through them, as if what
+    they hold were the loop's own. So a handle is tracked as soon as it leaves both and somebody else has it: when it
+    has run (leave), is cancelled (track_handle), or the loop is closed."""
 
     def __cinit__(self, *args, **kwargs):
         self._timers = Heap.__new__(Heap)
@@ -392,6 +401,7 @@ cdef void loop_clear_ring(LoopBase self) noexcept:
     cdef PyObject *o
     while self.ring.tail != self.ring.head:
         o = gl_ring_pop(&self.ring)
+        gl_leave(o)
         Py_XDECREF(o)
 
 cdef void loop_clear_held(LoopBase self) noexcept:
@@ -412,7 +422,7 @@ cdef int loop_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
     cdef int r
     i = self.ring.head
     while i != self.ring.tail:
-        r = visit(self.ring.buf[i & self.ring.mask], arg)
+        r = gl_visit(self.ring.buf[i & self.ring.mask], visit, arg)
         if r:
             return r
         i += 1
@@ -423,7 +433,7 @@ cdef int loop_traverse(PyObject *o, visitproc visit, void *arg) noexcept:
     # the heap is the loop's alone, and not tracked itself
     if self._timers is not None:
         for k in range(self._timers.n):
-            r = visit(self._timers.entries[k].handle, arg)
+            r = gl_visit(self._timers.entries[k].handle, visit, arg)
             if r:
                 return r
     if self.handed != NULL:
@@ -550,6 +560,7 @@ cdef void heap_clear(Heap self) noexcept:
         handle = <HandleBase>self.entries[self.n].handle
         handle._index = -1
         Py_DECREF(handle)
+        gl_leave(<PyObject *>handle)
 
 
 # ---- awaitables ----

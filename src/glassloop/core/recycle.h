@@ -1,6 +1,11 @@
 /* Freed objects of a few types are kept for the next of their kind: an allocation and the collector's count saved.
  * The type's tp_alloc and tp_free are ours; subclasses made in Python have their own and are not kept.
  *
+ * Handles are not tracked by the collector while the loop has them: it would look at each of them over and over, and
+ * many callbacks scheduled at once would set it off again and again. So they don't count for it either, but have its
+ * header. The loop's own traverse slot looks through them (see leaf.pyx); one that leaves the loop and is held by
+ * somebody else is tracked from then on (gl_track).
+ *
  * An operation (Op) lives for one await, which mostly doesn't wait. So it is made by copying a pristine one, is tracked by
  * the collector only once it waits or belongs to a task (gl_track), is freed without a finalizer when it was awaited to
  * its end, and is kept. Its fields that hold objects are found in the pristine one: they hold None.
@@ -19,7 +24,7 @@
 #define GL_FIELDS 12
 typedef struct {
     PyTypeObject *type;
-    int n;
+    int n, untracked;
     PyObject *kept[GL_KEPT];
     /* of an operation: */
     destructor dealloc; /* the type's own */
@@ -31,13 +36,22 @@ typedef struct {
 static gl_recycler gl_recyclers[GL_KEPT_TYPES];
 static PyObject *gl_no_args;
 
+#define GL_GC_HEADER (2 * sizeof(uintptr_t))
+
 static PyObject *gl_recycle_alloc(gl_recycler *r, PyTypeObject *t, Py_ssize_t nitems) {
     PyObject *o;
-    if (t != r->type || r->n == 0) return PyType_GenericAlloc(t, nitems);
-    o = r->kept[--r->n];
+    if (t != r->type || (r->n == 0 && !r->untracked)) return PyType_GenericAlloc(t, nitems);
+    if (r->n)
+        o = r->kept[--r->n];
+    else {
+        char *p = (char *)PyObject_Malloc(GL_GC_HEADER + (size_t)t->tp_basicsize);
+        if (p == NULL) return PyErr_NoMemory();
+        memset(p, 0, GL_GC_HEADER);
+        o = (PyObject *)(p + GL_GC_HEADER);
+    }
     memset((char *)o + sizeof(PyObject), 0, (size_t)t->tp_basicsize - sizeof(PyObject));
     PyObject_Init(o, t);
-    if (PyType_IS_GC(t)) PyObject_GC_Track(o);
+    if (!r->untracked && PyType_IS_GC(t)) PyObject_GC_Track(o);
     return o;
 }
 
@@ -46,7 +60,11 @@ static void gl_recycle_free(gl_recycler *r, void *p) {
     PyTypeObject *t = Py_TYPE(o);
     int gc = PyType_IS_GC(t);
     if (t != r->type || r->n == GL_KEPT) {
-        if (gc) PyObject_GC_Del(o); else PyObject_Free(o);
+        if (t == r->type && r->untracked) {
+            if (PyObject_GC_IsTracked(o)) PyObject_GC_UnTrack(o);
+            PyObject_Free((char *)o - GL_GC_HEADER);
+        } else if (gc) PyObject_GC_Del(o);
+        else PyObject_Free(o);
         return;
     }
     if (gc) {
@@ -80,7 +98,7 @@ static void gl_recycle_dealloc(gl_recycler *r, PyObject *o) {
 #define GL_NAMES(f, k) f##k##0, f##k##1, f##k##2, f##k##3, f##k##4, f##k##5, f##k##6, f##k##7
 GL_RECYCLERS(0) GL_RECYCLERS(1) GL_RECYCLERS(2) GL_RECYCLERS(3)
 
-static int gl_recycle(PyObject *type) {
+static int gl_recycle(PyObject *type, int untracked) {
     static const allocfunc allocs[] = {GL_NAMES(gl_alloc_, 0), GL_NAMES(gl_alloc_, 1), GL_NAMES(gl_alloc_, 2),
                                        GL_NAMES(gl_alloc_, 3)};
     static const freefunc frees[] = {GL_NAMES(gl_free_, 0), GL_NAMES(gl_free_, 1), GL_NAMES(gl_free_, 2),
@@ -90,6 +108,7 @@ static int gl_recycle(PyObject *type) {
     for (k = 0; k < GL_KEPT_TYPES; k++)
         if (gl_recyclers[k].type == NULL) {
             gl_recyclers[k].type = t;
+            gl_recyclers[k].untracked = untracked;
             t->tp_alloc = allocs[k];
             t->tp_free = frees[k];
             return k;
@@ -106,7 +125,7 @@ static int gl_recycle_op(PyObject *type, Py_ssize_t phase, int done) {
     PyObject *pristine = t->tp_new(t, gl_no_args, NULL);
     gl_recycler *r;
     Py_ssize_t at;
-    int k = pristine == NULL ? -1 : gl_recycle(type);
+    int k = pristine == NULL ? -1 : gl_recycle(type, 0);
     if (k < 0) return -1;
     r = &gl_recyclers[k];
     PyObject_GC_UnTrack(pristine);
@@ -139,10 +158,6 @@ static PyObject *gl_new_op(int k) {
     if (r->type->tp_flags & Py_TPFLAGS_HEAPTYPE) return PyObject_Init(o, r->type);
     Py_SET_REFCNT(o, 1);
     return o;
-}
-
-static inline void gl_track(PyObject *op) {
-    if (!PyObject_GC_IsTracked(op)) PyObject_GC_Track(op);
 }
 
 #if PY_VERSION_HEX >= 0x030C0000
@@ -197,7 +212,7 @@ static int gl_ready(void) { return (gl_no_args = PyTuple_New(0)) == NULL ? -1 : 
 #define GL_OP_TYPES 32
 static PyTypeObject *gl_op_types[GL_OP_TYPES];
 static PyObject *gl_no_args;
-static int gl_recycle(PyObject *type) { (void)type; return 0; }
+static int gl_recycle(PyObject *type, int untracked) { (void)type; (void)untracked; return 0; }
 static int gl_recycle_op(PyObject *type, Py_ssize_t phase, int done) {
     int k = 0;
     (void)phase;
@@ -211,7 +226,6 @@ static int gl_recycle_op(PyObject *type, Py_ssize_t phase, int done) {
     return k;
 }
 static PyObject *gl_new_op(int k) { return gl_op_types[k]->tp_new(gl_op_types[k], gl_no_args, NULL); }
-static inline void gl_track(PyObject *op) { (void)op; }
 static int gl_ready(void) { return (gl_no_args = PyTuple_New(0)) == NULL ? -1 : 0; }
 #endif
 

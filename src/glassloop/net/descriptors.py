@@ -233,6 +233,7 @@ class Descriptors:
     def _add(self, fd, bit, callback, args):
         number = self._number(fd)
         handle = self._loop._handle(callback, args, None)
+        _leaf.track_handle(handle)
         descriptor = self._table.get(number)
         if descriptor is None:
             descriptor = self._new(number)
