@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import _pickle
 import _socket
+import os
+import sys
 from _struct import Struct
 
 TYPE_CHECKING = False
@@ -91,7 +93,11 @@ class Letter:
         self._pickler = pickler(pieces, 5, buffer_callback=None if whole else beside)
         self._pickler.dump(thing)
         self.met = getattr(self._pickler, 'met', ())
-        self.size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, map(memoryview, pieces)))
+        if len(pieces) == 1:
+            self.size = len(pieces[0])
+        else:
+            pieces[:] = [piece.raw() if type(piece) is _pickle.PickleBuffer else memoryview(piece) for piece in pieces]
+            self.size = sum([piece.nbytes for piece in pieces])
 
     def total(self) -> int:
         """Bytes of all."""
@@ -108,8 +114,6 @@ class Letter:
                 at = _aligned(at)
                 at += _write(memory, view, at)
         except BaseException:
-            import os
-
             os.close(memory)
             raise
         self.memory = memory
@@ -134,23 +138,22 @@ class Letter:
     def close(self) -> None:
         """Our descriptor of the shared memory isn't needed any more."""
         if self.memory >= 0:
-            import os
-
             os.close(self.memory)
             self.memory = -1
 
 
-def pack(thing: object, whole: bool = False) -> Letter:
-    """A letter with the object, by cloudpickle where pickle can't. Raises PicklingError, and nothing else but what isn't an
-    Exception."""
+def pack(thing: object, whole: bool = False, by_name: bool = False) -> Letter:
+    """A letter with the object, by cloudpickle where pickle can't (by_name: not even then, but for what is __main__'s).
+    Raises PicklingError, and nothing else but what isn't an Exception."""
     try:
         letter = Letter(_pickle.Pickler, thing, whole)
     except Exception as error:
-        by_value = _by_value()
+        by_value = None if by_name else _by_value()
         if by_value is None:
             raise PicklingError(f'{error} ({ADVICE})') from error
         return _pack_by_value(by_value, thing, whole)
-    if any(type(piece) is bytes and len(piece) < 4 * _CHUNK and b'__main__' in piece for piece in letter.pieces):
+    # a name stands in one of the pieces that the pickler filled; a larger one is something large by itself
+    if any(len(piece) < 4 * _CHUNK and b'__main__' in bytes(piece) for piece in letter.pieces):
         by_value = _by_value()
         if by_value is not None:
             return _pack_by_value(by_value, thing, whole)
@@ -158,9 +161,9 @@ def pack(thing: object, whole: bool = False) -> Letter:
     return letter
 
 
-def flat(thing: object) -> bytes:
-    """The object pickled into one piece. Raises as pack() does."""
-    return b''.join(pack(thing, True).pieces)
+def flat(thing: object, by_name: bool = False) -> bytes:
+    """The object pickled into one piece. See pack()."""
+    return b''.join(pack(thing, True, by_name).pieces)
 
 
 def _pack_by_value(by_value: Any, thing: object, whole: bool) -> Letter:
@@ -215,8 +218,6 @@ def loads(pickle: Any, buffers: Sequence[Any]) -> Any:
 # ---- shared memory ----
 
 def _memory_file() -> int:
-    import os
-
     if hasattr(os, 'memfd_create'):
         return os.memfd_create('glassloop', os.MFD_CLOEXEC)
     import tempfile
@@ -227,8 +228,6 @@ def _memory_file() -> int:
 
 def _write(fd: int, view: memoryview, at: int) -> int:
     """All of it; the number of bytes."""
-    import os
-
     view = view.cast('B') if view.nbytes else view
     done = 0
     while done < view.nbytes:
@@ -241,8 +240,8 @@ def _aligned(at: int) -> int:
 
 
 def _map(fd: int, size: int, sizes: Sequence[int]) -> tuple[memoryview, list[memoryview]]:
-    """What share() wrote: the pickle and the buffers. They hold the mapping. Raises ValueError if it is shorter than said,
-    OSError."""
+    """What share() wrote: the pickle and the buffers. They hold the mapping, and before Python 3.13 that holds a descriptor.
+    Raises ValueError if the file is shorter than said, OSError."""
     import mmap
 
     end = size
@@ -251,7 +250,10 @@ def _map(fd: int, size: int, sizes: Sequence[int]) -> tuple[memoryview, list[mem
         at = _aligned(end)
         places.append(at)
         end = at + nbytes
-    whole = memoryview(mmap.mmap(fd, end))
+    if sys.version_info >= (3, 13):
+        whole = memoryview(mmap.mmap(fd, end, trackfd=False))
+    else:
+        whole = memoryview(mmap.mmap(fd, end))
     return whole[:size], [whole[at:at + nbytes] for at, nbytes in zip(places, sizes)]
 
 
@@ -320,7 +322,6 @@ class Inbox:
 
     def _mapped(self, size: int, sizes: Sequence[int]) -> tuple[Any, Sequence[Any]]:
         import errno
-        import os
 
         if not self._descriptors:
             return OSError(errno.EMFILE, 'no descriptor was left for the shared memory that came'), ()
@@ -334,8 +335,6 @@ class Inbox:
 
     def close(self) -> None:
         """Close what came and was not used."""
-        import os
-
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -172,9 +172,10 @@ class ProcessPool:
         job = Job(fn, self._loop.create_future(), on_progress, copy_context() if on_progress else None)
         try:
             letter = self._packed(fn, args, kwargs, on_progress is not None)
-            if letter.size + len(letter.buffers) * carry.LARGE > BY_THREAD or letter.total() > BY_THREAD:
+            if letter.total() > BY_THREAD:
                 await self._share(letter)
             worker.send(job, letter)
+            del letter  # its pickle may be large
         except BaseException:
             self.free(worker)
             raise
@@ -404,6 +405,7 @@ class ProcessPool:
         self._workers.clear()
         self._leaving.clear()
         self._line.clear()
+        self._calm = None
 
     # ---- the loop ----
 

@@ -8,9 +8,12 @@ A worker process loads this file by itself, so it imports nothing of the runtime
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 #: what takes the values that the job of this context reports
 reporter: ContextVar[Callable[[Any], object] | None] = ContextVar('reporter', default=None)

@@ -4,9 +4,10 @@ A ContextVar can't be pickled: it is what it is by identity. Where it is an attr
 that is its name, and the worker finds its own one there. One of `__main__`, and one that only a function sent by value
 refers to, gets a twin in the worker, which is the same one for all jobs.
 
-A job's context starts empty and gets the values that were carried. Left out are: values that can't be pickled (or not be
-unpickled there), variables that are no attribute of a module and that nothing sent refers to, among them those of C code
-(decimal's), and sniffio's, which says which loop runs *here*. What a job sets is seen in that job only.
+A job's context starts empty and gets the values that were carried. Left out are: values that pickle can't send (requests
+and connections lie in contexts; they aren't tried by value, which may take long) or that can't be unpickled there; variables
+that are no attribute of a module and that nothing sent refers to, among them those of C code (decimal's); and sniffio's,
+which says which loop runs *here*. What a job sets is seen in that job only.
 
 Worker processes load this file by itself: it imports nothing of the runtime.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_NOT_CARRIED = ('sniffio', 'glassloop')
+_NOT_CARRIED = 'sniffio', 'glassloop'
 
 
 class Names:
@@ -74,9 +75,9 @@ class Names:
         pieces = []
         for variable, value in context.items():
             name = self.of(variable)
-            if variable in met if name is None else not name[0].startswith(_NOT_CARRIED):
+            if variable in met if name is None else name[0].partition('.')[0] not in _NOT_CARRIED:
                 try:
-                    pieces.append(flat((self.recipe(variable), value)))
+                    pieces.append(flat((self.recipe(variable), value), True))
                 except PicklingError:
                     continue  # left out, as said above
         return pieces

@@ -32,15 +32,17 @@ from typing import Any
 
 from . import carry
 
-#: how a worker finds its modules without the package around them: by path, under their own names
+#: How a worker loads its modules without the package around them: by path, under their own names. What importlib.util offers
+#: for it takes milliseconds to import.
 START = '''\
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from _frozen_importlib import module_from_spec, spec_from_loader
+from _frozen_importlib_external import SourceFileLoader
 for name in "progress", "carry", "variables", "worker":
     full = "glassloop.work." + name
-    spec = spec_from_file_location(full, sys.argv[1] + "/" + name + ".py")
-    sys.modules[full] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader(full, sys.argv[1] + "/" + name + ".py")
+    sys.modules[full] = module = module_from_spec(spec_from_loader(full, loader))
+    loader.exec_module(module)
 module.main(int(sys.argv[2]), int(sys.argv[3]))
 '''
 
