@@ -202,7 +202,7 @@ def test_an_exception_travels_without_what_can_not(cluster: Cluster, kind: str, 
     async def test(pool: DaskPool) -> None:
         with pytest.raises(raised) as caught:
             await pool.run(jobs.fail, kind)
-        assert "in deeper" in caught.value.__notes__[0]
+        assert "in deeper" in "".join(traceback.format_exception(caught.value))
 
     cluster.run(test)
 
