@@ -32,7 +32,7 @@ from .core.future import Listener
 from .core.leaf import LoopBase, Op
 from .core.task import age_of
 
-__all__ = ('TaskInfo', 'snapshot', 'thread_stack', 'tree')
+__all__ = ('TaskInfo', 'describe', 'is_runtime', 'name_of', 'snapshot', 'thread_stack', 'tree')
 
 #: (file, line, function)
 Place = tuple[str, int, str]
@@ -53,6 +53,8 @@ _OPS = {
     '_Connect': 'sock_connect()',
     'to_thread_call': 'to_thread()',
 }
+# Coroutines that users know by another name.
+_COROUTINES = {'SubprocessTransport._wait': 'Process.wait()', 'TaskGroup.__aexit__': 'TaskGroup'}
 # Who hears first of a future that was made for him.
 _HEARERS = {'_Withdrawal': 'run_in_executor()', '_Shield': 'shield()'}
 
@@ -156,7 +158,7 @@ class _Reader:
         stack = tuple(self.place(frame) for frame in frames)
         file, line, function = self._own_place(stack)
         return TaskInfo(
-            id=id(task), name=str(task.get_name()), state=state, coroutine=_name_of(coroutine),
+            id=id(task), name=str(task.get_name()), state=state, coroutine=name_of(coroutine),
             awaits=_awaited(awaitables, waits) if state == 'waiting' else None,
             file=file, line=line, function=function, stack=stack, age=age_of(task), awaited_by=_awaited_by(task))
 
@@ -220,6 +222,11 @@ def _kind_of(file: str) -> int:
     if f'{os.sep}site-packages{os.sep}' in file or f'{os.sep}dist-packages{os.sep}' in file:
         return _LIBRARY
     return _RUNTIME if file.startswith(_STANDARD_LIBRARY) else _OWN
+
+
+def is_runtime(file: str) -> bool:
+    """True if the file is glassloop's, asyncio's or the standard library's."""
+    return _kind_of(file) == _RUNTIME
 
 
 def _coroutine_of(task: Any) -> Any:
@@ -294,7 +301,7 @@ def _is_cython(awaitable: Any) -> bool:
 
 # ---- names ----
 
-def _name_of(awaitable: Any) -> str:
+def name_of(awaitable: Any) -> str:
     """A coroutine's qualified name; of anything else with a coroutine's face, what its type is called."""
     if isinstance(awaitable, Op):
         return _name_of_op(awaitable).removesuffix('()')
@@ -319,9 +326,9 @@ def _awaited(awaitables: list[Any], waits: Any) -> str:
     for awaitable in awaitables:
         if isinstance(awaitable, Op):
             return _name_of_op(awaitable)
-        name = _name_of(awaitable)
-        if name == 'TaskGroup.__aexit__':
-            return 'TaskGroup'
+        name = name_of(awaitable)
+        if name in _COROUTINES:
+            return _COROUTINES[name]
         last = name.rpartition('.')[2]
         if last in _TRANSPARENT:
             continue

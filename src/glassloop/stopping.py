@@ -1,0 +1,335 @@
+"""The graceful stop: what the signals of run(..., stop_on=, grace=) do.
+
+The first signal cancels main. From then on the process has `grace` seconds: for main, for the tasks that are left when it
+has ended, for asynchronous generators and the executor's threads, and for the threads that the interpreter waits for
+when it ends. If all of that ends in time, run() ends by KeyboardInterrupt (SIGINT) or SystemExit(128 + N), or with what
+main returned, if main saw the cancellation and returned nevertheless.
+
+Whoever does not end in time, or whoever is left at a second signal, is reported on stderr with the line where it stands,
+and the process ends at once with the exit status 128 + N. A loop may hang, a task may ignore its cancellation, a
+thread may never return: so that is not the loop's business but that of a thread of its own, the watchdog. It ends the
+process by os._exit(), because nothing gentler would be sure to work: no `finally` block is run, no atexit
+function. The standard streams are flushed, and the child processes of the loop are killed.
+
+The handlers are Python's: the interpreter calls them between two bytecodes of the main thread. So they don't import,
+print, or take a lock, but only note the signal and wake others. What lets no signal through (a long computation in C)
+delays the first signal; it doesn't delay the deadline unless it holds the GIL all the time, too.
+
+Not here: what is cancelled and in which order (asyncio.Runner, and runner.py).
+"""
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Iterable
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+from .snapshot import Place, describe, is_runtime, name_of, snapshot, thread_stack
+
+__all__ = ('GracefulStop', 'report')
+
+T = TypeVar('T')
+
+#: how long the last words may take, in seconds: stderr may be a pipe that nobody reads
+LAST_WORDS_SECONDS = 2.0
+
+
+class GracefulStop:
+    """The stop of one Runner: a context manager around whatever the signals are to stop; it may be entered again.
+
+    Raises TypeError for a signal that is no int or a grace that is no number, ValueError for an unknown signal or a grace
+    that is negative or not a number (NaN), RuntimeError for a signal that can't be caught.
+    """
+
+    def __init__(self, stop_on: Iterable[int], grace: float) -> None:
+        self._signals = _checked(stop_on)
+        if not isinstance(grace, (int, float)):
+            raise TypeError(f'grace must be a number of seconds, not {grace!r}')
+        if not grace >= 0:
+            raise ValueError(f'grace must be a number of seconds that is not negative, not {grace!r}')
+        self._grace = min(float(grace), threading.TIMEOUT_MAX)
+        self._before: dict[int, Any] = {}
+        self._loop: Any = None
+        self._main: asyncio.Task[Any] | None = None
+        self._signal: int | None = None  # the first that came
+        self._cancelled = False  # main was, by the signal
+        self._told = False  # the caller of run() knows that there was a signal
+        self._watchdog: _Watchdog | None = None
+
+    # ---- around run() and close() ----
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> GracefulStop:
+        """`with stop.listen(loop):` the signals stop what runs on this loop. Raises RuntimeError outside of the main
+        thread."""
+        self._loop = loop
+        return self
+
+    @property
+    def armed(self) -> bool:
+        """True in the thread that has listened before, and was not stopped yet."""
+        return self._watchdog is not None and threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError('stop_on: signals can be handled only in the main thread')
+        if self._watchdog is None:
+            self._watchdog = _Watchdog(self._loop, self._grace)
+        self._watchdog.busy = True
+        try:
+            for number in self._signals:
+                self._before[number] = signal.signal(number, self._arrived)
+        except BaseException as error:
+            self._restore()
+            self._watchdog.dismiss()
+            self._watchdog = None
+            if isinstance(error, ValueError):
+                raise RuntimeError(f'stop_on: {error}') from None  # not the main interpreter
+            raise
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
+                 tb: TracebackType | None) -> None:
+        assert self._watchdog is not None
+        self._watchdog.busy = False
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, before in self._before.items():
+            # who has put another handler in place of ours keeps it
+            if signal.getsignal(number) == self._arrived:
+                signal.signal(number, signal.SIG_DFL if before is None else before)
+        self._before.clear()
+
+    def begin(self) -> None:
+        """A new run: what came of the one before is forgotten."""
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
+        self._main = self._signal = self._watchdog = None
+        self._cancelled = self._told = False
+
+    async def _drive(self, main: Awaitable[T]) -> T:
+        self._main = asyncio.current_task()
+        if self._signal is not None:
+            self._cancel()
+        return await main
+
+    def drive(self, main: Any) -> Any:
+        """What run() makes a task of: main, in a coroutine that knows its task."""
+        driver: Any = self._drive(main)
+        driver.__qualname__ = name_of(main)
+        return driver
+
+    def raise_if_stopped(self) -> None:
+        """Main ended by CancelledError: raise what run() is to raise, unless the signal is not the reason, or not the
+        only one."""
+        main = self._main
+        if self._cancelled and main is not None and main.uncancel() == 0:
+            raise self._ending()
+
+    def end(self) -> None:
+        """The loop is closed. After a signal the watchdog goes on, since the interpreter's end counts, too."""
+        if self._signal is None and self._watchdog is not None:
+            self._watchdog.dismiss()
+
+    def raise_if_missed(self) -> None:
+        """Raise what close() is to raise if a signal came when main had ended already."""
+        if self._signal is not None and not self._cancelled and not self._told:
+            raise self._ending()
+
+    def _ending(self) -> BaseException:
+        self._told = True
+        assert self._signal is not None
+        return KeyboardInterrupt() if self._signal == signal.SIGINT else SystemExit(128 + self._signal)
+
+    @property
+    def left(self) -> float | None:
+        """What is left of the grace, in seconds; None as long as there was no signal."""
+        return None if self._watchdog is None else self._watchdog.left
+
+    # ---- the signals ----
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        watchdog = self._watchdog
+        assert watchdog is not None
+        if watchdog.pid != os.getpid():
+            # a child of fork(): there is no watchdog, and the loop is the parent's
+            signal.signal(number, self._before.get(number) or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if self._signal is None:
+            self._signal = number
+        watchdog.signal(number)
+        try:
+            self._loop.call_soon_threadsafe(self._cancel)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _cancel(self) -> None:
+        main = self._main
+        if main is not None and not self._cancelled:
+            self._cancelled = main.cancel()
+
+
+class _Watchdog:
+    """A thread that sleeps until a signal comes, and then until the grace is over. It alone ends the process."""
+
+    def __init__(self, loop: Any, grace: float) -> None:
+        self.pid = os.getpid()
+        self.busy = False  # run() or close() is under way
+        self._loop = loop
+        self._grace = grace
+        self._signals: list[int] = []
+        self._deadline = 0.0
+        self._dismissed = False
+        self._asleep = threading.Lock()  # taken by who sleeps, released by who wakes him
+        self._asleep.acquire()
+        threading.Thread(target=self._watch, name='glassloop-stop', daemon=True).start()
+
+    def signal(self, number: int) -> None:
+        """A signal came. Called in its handler."""
+        if not self._signals:
+            self._deadline = time.monotonic() + self._grace
+        self._signals.append(number)
+        self._wake()
+
+    def dismiss(self) -> None:
+        """There is nothing more to watch."""
+        self._dismissed = True
+        self._wake()
+
+    @property
+    def left(self) -> float | None:
+        return max(0.0, self._deadline - time.monotonic()) if self._signals else None
+
+    def _wake(self) -> None:
+        try:
+            self._asleep.release()
+        except RuntimeError:
+            return  # somebody has just woken it
+
+    def _watch(self) -> None:
+        while not self._signals and not self._dismissed:
+            self._asleep.acquire()
+        while len(self._signals) < 2 and not self._dismissed and (left := self.left):
+            self._asleep.acquire(timeout=left)
+        # A program that caught what run() raised, and went on to other things, is left alone.
+        if not self._dismissed and (self.busy or _interpreter_ends()):
+            self._end_the_process()
+
+    def _end_the_process(self) -> None:
+        over = threading.Event()
+        try:
+            threading.Thread(target=self._last_words, args=(over,), daemon=True).start()
+            over.wait(LAST_WORDS_SECONDS)
+            _kill_children(self._loop)
+        finally:
+            os._exit(128 + self._signals[-1])
+
+    def _last_words(self, over: threading.Event) -> None:
+        try:
+            if len(self._signals) > 1:
+                headline = f'{_name(self._signals[-1])} after {_name(self._signals[0])}: ended before everything had'
+            else:
+                headline = f'{_name(self._signals[0])}: not everything ended within {self._grace:g} s'
+            report(headline, self._loop, threading.main_thread().ident)
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        finally:
+            over.set()
+
+
+def _interpreter_ends() -> bool:
+    """True once the program has ended, while the interpreter waits for threads or calls atexit functions."""
+    main = threading.main_thread()
+    if not main.is_alive():
+        return True
+    assert main.ident is not None
+    frame = sys._current_frames().get(main.ident)
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    shutdown = getattr(threading, '_shutdown', None)
+    return frame is not None and shutdown is not None and frame.f_code is shutdown.__code__
+
+
+def _kill_children(loop: Any) -> None:
+    """Kill the processes that the loop waits for, as the end of their transports does. Those of asyncio's loops are left
+    alone."""
+    children = getattr(loop, '_parts', {}).get('_children')
+    for child in list(children.waited_for) if children is not None else ():
+        try:
+            child.send_signal(signal.SIGKILL)
+        except OSError:
+            continue  # not ours to kill any more: it became another user's
+
+
+# ---- what is left, in words ----
+
+def report(headline: str, loop: Any, ident: int | None) -> None:
+    """Say on stderr what has not ended: the tasks of the loop, each with its line; where the loop's thread (`ident`)
+    hangs, if it does; the threads that the interpreter's end waits for. For any thread."""
+    lines = [f'glassloop: {headline}']
+    lines += [f'  task {describe(info)}' for info in snapshot(loop)]
+    hanging = _below_the_loop(thread_stack(ident))
+    if hanging:
+        lines.append('  the loop hangs here:')
+        lines += [f'    {file}:{line}, in {function}' for file, line, function in hanging]
+    for thread in threading.enumerate():
+        if not thread.daemon and thread.ident != ident:
+            stack = thread_stack(thread.ident)
+            own = [place for place in stack if not is_runtime(place[0])] or stack
+            if own:
+                lines.append(f'  thread {thread.name}  {own[-1][0]}:{own[-1][1]}')
+    _write('\n'.join(lines) + '\n')
+
+
+def _below_the_loop(stack: tuple[Place, ...]) -> tuple[Place, ...]:
+    """The part of a thread's stack that a loop has called, from the first frame on that isn't the runtime's; empty if
+    there is none: the loop waits for events."""
+    below = False
+    for i, (file, _, function) in enumerate(stack):
+        if below and not is_runtime(file):
+            return stack[i:]
+        below = below or (function.endswith('run_forever') and is_runtime(file))
+    return ()
+
+
+def _write(text: str) -> None:
+    """To stderr, past its buffer, whose lock the hanging thread may have."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        descriptor = 2
+    data = text.encode(errors='backslashreplace')
+    while data:
+        try:
+            data = data[os.write(descriptor, data):]
+        except OSError:
+            return  # there is nobody to tell
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'signal {number}'  # a real-time signal
+
+
+def _checked(stop_on: Iterable[int]) -> tuple[int, ...]:
+    try:
+        numbers = tuple(dict.fromkeys(stop_on))
+    except TypeError:
+        raise TypeError(f'stop_on must be an iterable of signals, not {stop_on!r}') from None
+    for number in numbers:
+        if not isinstance(number, int):
+            raise TypeError(f'stop_on: a signal must be an int, not {number!r}')
+        if number not in signal.valid_signals():
+            raise ValueError(f'stop_on: invalid signal number {number}')
+        if number in (signal.SIGKILL, signal.SIGSTOP):
+            raise RuntimeError(f'stop_on: {_name(number)} cannot be caught')
+    return numbers
