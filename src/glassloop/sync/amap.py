@@ -165,9 +165,7 @@ class _Mapping:
     async def until_over(self):
         """Wait until nothing is left; returns the CancelledError if that came meanwhile: the calls are being cancelled
         already."""
-        task = asyncio.current_task()
-        if any(call.future is task for call in self.running):
-            raise RuntimeError(f'amap({self.name}) is being ended by one of its own calls, for whose end it would wait')
+        self.refuse_own_calls()
         cancelled = None
         while not self.over:
             try:
@@ -175,6 +173,11 @@ class _Mapping:
             except CancelledError as error:
                 cancelled = error
         return cancelled
+
+    def refuse_own_calls(self):
+        task = asyncio.current_task()
+        if any(call.future is task for call in self.running):
+            raise RuntimeError(f'amap({self.name}) is being ended by one of its own calls, for whose end it would wait')
 
     def give(self):
         call = self.results.popleft()
@@ -407,6 +410,7 @@ class AsyncMap(Generic[R]):
                     source.close()
             return
         mapping.begin()  # on the same loop?
+        mapping.refuse_own_calls()
         mapping.abandon()
         cancelled = await mapping.until_over()
         if cancelled is not None:
