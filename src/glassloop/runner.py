@@ -3,7 +3,8 @@
 run() and Runner are asyncio's own, on our loop: what Ctrl-C does, how the tasks that are left over are
 cancelled, how asynchronous generators and the default executor are shut down, is asyncio.Runner's work and
 stays its work, so that each version of Python keeps its own behaviour. What is added: any awaitable can be
-run on every version.
+run on every version, spawned tasks have their end, and signals can stop the program within a given time
+(stop_on=, grace=; see stopping.py, which is loaded only then).
 
 install() makes asyncio's event loop policy ours, so that asyncio.run(), asyncio.Runner,
 asyncio.new_event_loop() and whatever is built on them make glassloop's loops. take_over() goes further, for
@@ -15,13 +16,18 @@ Not here: what a loop does when it starts and ends (core/lifecycle.py), and runn
 import asyncio
 import functools
 import inspect
+import os
 import sys
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .loop import EventLoop
+
+if TYPE_CHECKING:
+    from .control.process import Hold
+    from .stopping import GracefulStop
 
 T = TypeVar('T')
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -44,11 +50,29 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
 
     debug: True or False sets debug mode, None leaves it as the environment says. loop_factory: makes the
     loop; by default it is a glassloop loop, which is also set as the thread's current one.
+
+    stop_on: signals that stop what run() runs and close() waits for, within `grace` seconds from the first of
+    them; then, or at a second one, what has not ended is reported on stderr, and the process ends with the exit
+    status 128 + N. Raises TypeError and ValueError for what are no signals and no such number of seconds,
+    RuntimeError for signals that can't be caught.
+
+    control: True lets `glassloop ps`, `tree`, `cancel` and `call` of the same user look at the process and drive it, from
+    run() to close(). None: if GLASSLOOP_CONTROL is set. See docs/outside.md.
     """
 
-    def __init__(self, *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> None:
+    _loop: asyncio.AbstractEventLoop | None  # asyncio.Runner's
+
+    def __init__(self, *, debug: bool | None = None, loop_factory: LoopFactory | None = None,
+                 stop_on: Iterable[int] = (), grace: float = 10.0, control: bool | None = None) -> None:
         super().__init__(debug=debug, loop_factory=loop_factory or self._make_current)
         self._made_current = False
+        self._control = control
+        self._held: Hold | None = None
+        self._stop: GracefulStop | None = None
+        if stop_on != ():
+            from . import stopping
+
+            self._stop = stopping.GracefulStop(stop_on, grace)
 
     def _make_current(self) -> asyncio.AbstractEventLoop:
         loop = new_event_loop()
@@ -60,21 +84,62 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         """Run a coroutine, or any other awaitable, and return its result; `context` is what it runs in.
 
         Ctrl-C cancels the coroutine and then raises KeyboardInterrupt here; a second one raises it at once.
+        A signal N of stop_on cancels it, too, and then raises SystemExit(128 + N), for SIGINT KeyboardInterrupt;
+        if the coroutine returns all the same, so does run().
         Raises ValueError (TypeError from Python 3.14 on) if coro can't be awaited, RuntimeError in a running
-        loop or after close().
+        loop, after close(), or with stop_on outside of the main thread; with control=True PermissionError if the
+        folder of the control socket isn't private to this user, NotImplementedError without Linux.
         """
+        if self._control or (self._control is None and 'GLASSLOOP_CONTROL' in os.environ):
+            self._open_control(coro)
         if not asyncio.iscoroutine(coro):
             if not inspect.isawaitable(coro):
                 raise _NotAwaitable(f'{_EXPECTED}, got {coro!r}{_advice(coro)}')
             _refuse_in_loop('Runner.run()')
             self.get_loop()  # a closed runner says so before there is a coroutine that nobody would await
             coro = _wait_for(coro)
-        result: T = super().run(coro, context=context)
+        result: T = super().run(coro, context=context) if self._stop is None else self._run_to_stop(coro, context)
         return result
+
+    def _open_control(self, coro: Any) -> None:
+        from .control import hold
+
+        try:
+            self.get_loop()  # a closed runner opens nothing
+            if self._held is None:
+                self._held = hold(self._control)
+        except BaseException:
+            if asyncio.iscoroutine(coro):
+                coro.close()  # it isn't awaited, and that is no mistake of its own
+            raise
+
+    def _run_to_stop(self, coro: Any, context: Context | None) -> Any:
+        _refuse_in_loop('Runner.run()')
+        stop = self._stop
+        assert stop is not None
+        stop.begin()
+        with stop.listen(self.get_loop()):
+            try:
+                return super().run(stop.drive(coro), context=context)
+            except asyncio.CancelledError:
+                stop.raise_if_stopped()
+                raise
 
     def close(self) -> None:
         """Wait for the spawned tasks that are to be drained, cancel the tasks that are left, shut asynchronous
         generators and the default executor down, close the loop. Closing twice does nothing."""
+        stop = self._stop
+        if stop is None or self._loop is None or not stop.armed:
+            self._close()
+            return
+        try:
+            with stop.listen(self._loop):
+                self._close()
+        finally:
+            stop.end()
+        stop.raise_if_missed()
+
+    def _close(self) -> None:
         try:
             try:
                 self._wind_up()
@@ -84,6 +149,8 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
             if self._made_current:
                 self._made_current = False
                 asyncio.set_event_loop(None)
+            if self._held is not None:
+                self._held.close()
 
     def _wind_up(self) -> None:
         """The end of the spawned tasks. Ctrl-C ends the wait for them."""
@@ -93,17 +160,22 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
             return
         spawned = background.spawned_of(loop)
         if spawned is not None:
-            loop.run_until_complete(spawned.wind_up())
+            left = None if self._stop is None else self._stop.left
+            # after a signal: as much time again for those that are cancelled then
+            loop.run_until_complete(spawned.wind_up(None if left is None else left / 2))
 
 
-def run(main: Awaitable[T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None) -> T:
+def run(main: Awaitable[T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None,
+        stop_on: Iterable[int] = (), grace: float = 10.0, control: bool | None = None) -> T:
     """Run main() on a new glassloop event loop, close the loop, return the result. See asyncio.run.
 
+    stop_on, grace: the signals that stop the program, and within how many seconds; control: True opens a control
+    socket; see Runner.
     Raises what main raises; ValueError (TypeError from Python 3.14 on) if it can't be awaited, RuntimeError
-    in a running loop.
+    in a running loop, or with stop_on outside of the main thread; what Runner() and Runner.run() raise.
     """
     _refuse_in_loop('glassloop.run()')
-    runner = Runner(debug=debug, loop_factory=loop_factory)
+    runner = Runner(debug=debug, loop_factory=loop_factory, stop_on=stop_on, grace=grace, control=control)
     with runner:
         return runner.run(main)
 
@@ -150,6 +222,10 @@ def install() -> None:
     Raises RuntimeError where Python has no policies any more.
     """
     _set_policy()
+    if 'GLASSLOOP_CONTROL' in os.environ:
+        from .control import hold
+
+        hold(None)  # asyncio's runners know nothing of it
     if sys.version_info >= (3, 14):
         warnings.warn(f'glassloop.install() sets an event loop policy, and Python is going to drop those: '
                       f'use {_ELSE}', DeprecationWarning, stacklevel=2)
