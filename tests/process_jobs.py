@@ -105,6 +105,14 @@ def hold_the_gil() -> None:
     print((3 ** (10**9)) % 7)
 
 
+def hold_the_gil_for(seconds: float) -> float:
+    """At least; in few operations of C."""
+    begun = time.monotonic()
+    while time.monotonic() < begun + seconds:
+        (3 ** (10**6)) % 7
+    return time.monotonic() - begun
+
+
 def ignore_terms(begun: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     announce(begun, "sleep", 60)

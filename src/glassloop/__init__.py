@@ -52,8 +52,10 @@ _LAZY = {
     **dict.fromkeys(('create_subprocess_exec', 'create_subprocess_shell'), '.work.subprocess'),
     **dict.fromkeys(('to_thread',), '.work.threads'),
     **dict.fromkeys(('expose',), '.control'),
+    **dict.fromkeys(('to_interpreter',), '.work.interpreters'),
     **dict.fromkeys(('BrokenWorkerProcess', 'ProcessPool', 'report_progress', 'to_process'), '.work.processes'),
     **dict.fromkeys(('DaskPool',), '.work.cluster'),
+    **dict.fromkeys(('BlockingPortal', 'start_blocking_portal'), '.portal'),
     **dict.fromkeys(('FrameCallGraphEntry', 'FutureCallGraph', 'capture_call_graph', 'format_call_graph',
                      'print_call_graph'), '.graph'),
 }

@@ -88,6 +88,8 @@ from _typeshed import SupportsRichComparison
 from . import subprocess as subprocess
 from .control import expose as expose
 from .core import poller as _poller
+from .portal import BlockingPortal as BlockingPortal
+from .portal import start_blocking_portal as start_blocking_portal
 from .runner import EventLoopPolicy as EventLoopPolicy
 from .runner import Runner as Runner
 from .runner import install as install
@@ -96,6 +98,7 @@ from .runner import run as run
 from .sync.amap import amap as amap
 from .sync.background import spawn as spawn
 from .work.cluster import DaskPool as DaskPool
+from .work.interpreters import to_interpreter as to_interpreter
 from .work.processes import BrokenWorkerProcess as BrokenWorkerProcess
 from .work.processes import ProcessPool as ProcessPool
 from .work.processes import report_progress as report_progress

@@ -11,6 +11,7 @@ It composes the parts and holds no logic of its own:
     work.signals.Signals      add_signal_handler
     work.spawn, work.children subprocess_exec, subprocess_shell
     work.processes.Pools      the worker processes of to_process() and ProcessPool
+    work.interpreters         to_interpreter()
     net.upgrade               start_tls
 """
 import asyncio
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .net.socks import Sockets
     from .net.table import Transports
     from .work.children import Children
+    from .work.interpreters import Interpreters
     from .work.processes import Pools
     from .work.signals import Signals
     from .work.threads import Executors
@@ -122,8 +124,14 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
 
         return Pools(self)
 
+    @_part
+    def _interpreters(self) -> 'Interpreters':
+        from .work.interpreters import Interpreters
+
+        return Interpreters(self)
+
     def _close_parts(self) -> None:
-        for name in ('_signals', '_executors', '_resolver', '_sockets', '_processes', '_children'):
+        for name in ('_signals', '_executors', '_resolver', '_sockets', '_processes', '_interpreters', '_children'):
             part = self._parts.get(name)
             if part is not None:
                 part.close()

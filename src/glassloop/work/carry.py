@@ -135,6 +135,10 @@ class Letter:
         rest = len(table) + self.total()
         return b''.join([HEAD.pack(kind, 0, count, job, rest, size), table, *pieces, *self.buffers])
 
+    def flat(self) -> bytes:
+        """All of a letter that was packed whole."""
+        return b''.join(self.pieces)
+
     def close(self) -> None:
         """Our descriptor of the shared memory isn't needed any more."""
         if self.memory >= 0:
@@ -163,7 +167,7 @@ def pack(thing: object, whole: bool = False, by_name: bool = False) -> Letter:
 
 def flat(thing: object, by_name: bool = False) -> bytes:
     """The object pickled into one piece. See pack()."""
-    return b''.join(pack(thing, True, by_name).pieces)
+    return pack(thing, True, by_name).flat()
 
 
 def _pack_by_value(by_value: Any, thing: object, whole: bool) -> Letter:

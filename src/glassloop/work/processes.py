@@ -152,17 +152,8 @@ class ProcessPool:
                 self._calm.set_result(None)
         if kind == BROKEN:
             raise _broken(fn, answer)
-        if isinstance(answer, OSError):
-            raise answer
-        try:
-            value = carry.loads(answer, buffers)
-        except Exception as error:
-            raise carry.UnpicklingError(
-                f'what {name_of(fn)} gave cannot be unpickled here: {type(error).__name__}: {error}') from error
-        if kind == carry.RESULT:
-            result: T = value
-            return result
-        raise _failure(fn, *value)
+        result: T = unpacked(fn, kind, answer, buffers)
+        return result
 
     async def _have_it_done(self, worker: WorkerProcess, fn: Any, args: Any, kwargs: Any, on_progress: Any) -> Any:
         """By this worker, which is ours: a job's outcome. The worker is free again afterwards, or has ended."""
@@ -171,7 +162,7 @@ class ProcessPool:
             raise asyncio.CancelledError
         job = Job(fn, self._loop.create_future(), on_progress, copy_context() if on_progress else None)
         try:
-            letter = self._packed(fn, args, kwargs, on_progress is not None)
+            letter = packed(fn, args, kwargs, on_progress is not None)
             if letter.total() > BY_THREAD:
                 await self._share(letter)
             worker.send(job, letter)
@@ -190,18 +181,6 @@ class ProcessPool:
                 if not isinstance(error, GeneratorExit):
                     await worker.wait()
             raise
-
-    def _packed(self, fn: Any, args: Any, kwargs: Any, listened: bool) -> carry.Letter:
-        context = copy_context()
-        carried = variables.names.carried(context) if context else []
-        try:
-            letter = carry.pack((fn, args, kwargs or {}, carried, listened))
-            if letter.met:
-                carried = variables.names.carried(context, letter.met)
-                letter = carry.pack((fn, args, kwargs or {}, carried, listened))
-        except carry.PicklingError as error:
-            raise carry.PicklingError(f'the call of {name_of(fn)} cannot be pickled: {error}') from error
-        return letter
 
     async def _share(self, letter: carry.Letter) -> None:
         """Write a large letter into shared memory, while the loop does something else."""
@@ -463,6 +442,34 @@ async def to_process(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
     return await pool.submit(fn, args, kwargs)
 
 
+def packed(fn: Any, args: Any, kwargs: Any, listened: bool = False, whole: bool = False) -> carry.Letter:
+    """A call, and what is carried of the context, as a letter. Raises PicklingError."""
+    context = copy_context()
+    carried = variables.names.carried(context) if context else []
+    try:
+        letter = carry.pack((fn, args, kwargs or {}, carried, listened), whole)
+        if letter.met:
+            carried = variables.names.carried(context, letter.met)
+            letter = carry.pack((fn, args, kwargs or {}, carried, listened), whole)
+    except carry.PicklingError as error:
+        raise carry.PicklingError(f'the call of {name_of(fn)} cannot be pickled: {error}') from error
+    return letter
+
+
+def unpacked(fn: Any, kind: int, answer: Any, buffers: Any) -> Any:
+    """What came back: the result. Raises the exception if it is one; UnpicklingError, OSError."""
+    if isinstance(answer, OSError):
+        raise answer
+    try:
+        value = carry.loads(answer, buffers)
+    except Exception as error:
+        raise carry.UnpicklingError(
+            f'what {name_of(fn)} gave cannot be unpickled here: {type(error).__name__}: {error}') from error
+    if kind == carry.RESULT:
+        return value
+    raise _failure(fn, *value)
+
+
 def _cores() -> int:
     affinity = getattr(os, 'sched_getaffinity', None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -490,5 +497,5 @@ def _failure(fn: Any, flat: bytes | None, said: str, text: str) -> BaseException
         except Exception as why:
             error = RuntimeError(f'{name_of(fn)} raised an exception that cannot be unpickled here: '
                                  f'{type(why).__name__}: {why}')
-    error.add_note(f'In the worker process:\n{text}')
+    error.add_note(f'Where it ran:\n{text}')
     return error

@@ -102,22 +102,21 @@ class Worker:
         """Until the parent closes the channel."""
         while True:
             try:
-                frames = self._inbox.read()
+                frames = list(self._inbox.read())
             except (EOFError, ConnectionResetError):
                 return
-            for kind, job, pickle, buffers in frames:
+            while frames:
+                # taken out and handed on, so that whoever uses up a large letter frees it
+                kind, job, *letter = frames.pop(0)
                 if kind == SETUP:
-                    sys.path[:], sys.argv[:] = loads(pickle, buffers)
+                    sys.path[:], sys.argv[:] = loads(*letter)
                 else:
-                    self._serve_one(job, pickle, buffers)
-                # nothing of a job is kept while waiting for the next
-                pickle = buffers = None
-            frames = None
+                    self._serve_one(job, letter)
 
-    def _serve_one(self, job: int, pickle: Any, buffers: Any) -> None:
+    def _serve_one(self, job: int, call: list[Any]) -> None:
         self._job = job
         try:
-            letter = _Job(self, job, pickle, buffers).run()
+            letter = _packed(_Job(self, job).run(call))
             data = letter.frame(RESULT, job)
         except BaseException as error:
             letter = _failure(error)
@@ -145,34 +144,28 @@ class Worker:
 
 
 class _Job:
-    """One call."""
+    """One call, and who runs it: a worker process, which reports the progress of job `number`, or None."""
 
-    def __init__(self, worker: Worker, number: int, pickle: Any, buffers: Any) -> None:
+    def __init__(self, worker: Worker | None, number: int) -> None:
         self._worker = worker
         self._number = number
-        self._pickle = pickle
-        self._buffers = buffers
 
-    def run(self) -> Letter:
-        """The result, packed. Raises what the function raises, PicklingError if the result can't be packed,
+    def run(self, call: list[Any]) -> object:
+        """The result of a call, a pickle and its buffers, which are taken out. Raises what the function raises,
         UnpicklingError if the call can't be unpacked."""
-        pickle = self._pickle
+        pickle, buffers = call
+        call.clear()
         if isinstance(pickle, OSError):
             raise pickle
         try:
-            function, args, kwargs, variables, listened = loads(pickle, self._buffers)
+            function, args, kwargs, variables, listened = loads(pickle, buffers)
         except Exception as error:
             raise UnpicklingError(
                 f'the call cannot be unpickled in a worker process: {type(error).__name__}: {error}') from error
-        self._pickle = self._buffers = pickle = None
+        del pickle, buffers
         context = Context()
         context.run(self._prepare, variables, listened)
-        result = context.run(function, *args, **kwargs)
-        del function, args, kwargs
-        try:
-            return pack(result)
-        except PicklingError as error:
-            raise PicklingError(f'the result (type {type(result).__name__}) cannot be pickled: {error}') from error
+        return context.run(function, *args, **kwargs)
 
     def _prepare(self, variables: list[bytes], listened: bool) -> None:
         if variables:
@@ -181,7 +174,23 @@ class _Job:
             reporter.set(self._report)
 
     def _report(self, value: object) -> None:
+        assert self._worker is not None
         self._worker.report(self._number, value)
+
+
+def _packed(result: object, whole: bool = False) -> Letter:
+    try:
+        return pack(result, whole)
+    except PicklingError as error:
+        raise PicklingError(f'the result (type {type(result).__name__}) cannot be pickled: {error}') from error
+
+
+def run_flat(call: bytes) -> tuple[int, bytes]:
+    """In an interpreter of its own (interpreters.py): run a call; the kind of the answer, and the answer."""
+    try:
+        return RESULT, _packed(_Job(None, 0).run([call, ()]), True).flat()
+    except BaseException as error:
+        return ERROR, _failure(error).flat()
 
 
 def _failure(error: BaseException) -> Letter:

@@ -93,7 +93,7 @@ class WorkerProcess:
         self._process: Any = None
         self._child: Any = None
         self._start()
-        self._write(carry.pack(([_absolute(entry) for entry in sys.path], sys.argv)), carry.SETUP)
+        self._write(carry.pack((absolute_path(), sys.argv)), carry.SETUP)
 
     def _start(self) -> None:
         if not sys.executable:
@@ -329,9 +329,9 @@ def _send_with(sock: Any, data: Any, memory: int) -> int:
     return sent
 
 
-def _absolute(entry: str) -> str:
-    """An entry of sys.path as another working directory sees it."""
-    return os.path.abspath(entry) if isinstance(entry, str) else entry
+def absolute_path() -> list[str]:
+    """sys.path, as another working directory sees it."""
+    return [os.path.abspath(entry) for entry in sys.path]
 
 
 def name_of(function: Any) -> str:
