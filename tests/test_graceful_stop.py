@@ -41,9 +41,11 @@ class Program:
     def __init__(self, text: str, tmp_path, *arguments) -> None:
         path = tmp_path / "program.py"
         path.write_text(PRELUDE + textwrap.dedent(text))
-        # a background shell may have had SIGINT ignored, which children inherit
+        # Unbuffered, so that no output is read ahead. A background shell may have had SIGINT ignored, which children
+        # inherit.
         self.process = subprocess.Popen(
-            [sys.executable, str(path), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(path), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": ""},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
         self.lines = [line.rstrip("\n") for line in PRELUDE.splitlines() + textwrap.dedent(text).splitlines()]
 
@@ -51,12 +53,20 @@ class Program:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.process.kill()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            assert self.process.returncode is not None
         self.process.communicate()
 
+    def line(self) -> str:
+        return self.process.stdout.readline().decode().rstrip("\n")
+
     def hears(self, expected: str) -> None:
-        line = self.process.stdout.readline().rstrip("\n")
-        assert line == expected, line + self.process.stderr.read()
+        line = self.line()
+        if line != expected:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(line + self.process.stderr.read().decode())
 
     def send(self, number: int) -> None:
         self.sent = time.monotonic()
@@ -65,7 +75,7 @@ class Program:
     def ended(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=40)
         self.took = time.monotonic() - self.sent
-        return self.process.returncode, out, err
+        return self.process.returncode, out.decode(), err.decode()
 
     def line_of(self, code: str) -> int:
         (number,) = [i for i, line in enumerate(self.lines, 1) if line.strip() == code]
@@ -268,16 +278,9 @@ class TestInTime:
             glassloop.run(main(), stop_on=BOTH, grace=30)
             """
         with program(text) as p:
-            child = int(p.process.stdout.readline())
-            try:
-                p.send(signal.SIGTERM)
-                assert p.ended()[0] == 143
-                assert p.took < 20
-            finally:
-                try:
-                    os.kill(child, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            p.line()
+            p.send(signal.SIGTERM)
+            assert p.process.wait(timeout=40) == 143
 
     def test_spawned_tasks_are_drained_for_half_of_what_is_left(self, program):
         text = """
@@ -459,7 +462,7 @@ class TestTimeIsUp:
             glassloop.run(main(), stop_on=BOTH, grace=0.1)
             """
         with program(text) as p:
-            child = int(p.process.stdout.readline())
+            child = int(p.line())
             pidfd = os.pidfd_open(child)
             try:
                 p.send(signal.SIGTERM)
