@@ -15,7 +15,8 @@ missing or one of another type is refused.
 again: an id() would be, and then a task would be cancelled that nobody meant.
 
 An answer is {"error": {"kind", "type", "message"}}, or anything else. The kinds: malformed, refused (who asks, or how
-much), usage (there is no such thing), raised (by the function that was called), ended (the program, or the loop).
+much), usage (there is no such thing), raised (by the function that was called), ended (the program, or the loop),
+internal (a defect here; it is logged).
 """
 from __future__ import annotations
 
@@ -96,6 +97,7 @@ class Answers:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._numbers = Numbers()
+        self._started = _start_of_process()
         self._requests: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Any]]] = {
             'ps': ({}, self._ps),
             'tree': ({'loop': _NUMBER}, self._tree),
@@ -177,7 +179,7 @@ class Answers:
             'python': platform.python_version(),
             'glassloop': __version__,
             'compiled': compiled,
-            'uptime': round(_uptime(), 1),
+            'uptime': round(time.clock_gettime(time.CLOCK_BOOTTIME) - self._started, 1),
             'loops': [self._state(number, loop, len(list(_tasks_of(loop)))) for number, loop in self._loops()][:100],
         })
 
@@ -273,12 +275,12 @@ def _choice(loops: list[tuple[int, Any]]) -> str:
     return 'loops: ' + (', '.join(str(number) for number, _ in loops) or 'none')
 
 
-def _uptime() -> float:
-    """Seconds since the process was started; see proc_pid_stat(5): starttime is its 22nd field, and the second may have
-    blanks and brackets."""
+def _start_of_process() -> float:
+    """Seconds since the boot; see proc_pid_stat(5): starttime is the 22nd field, and the second may have blanks and
+    brackets."""
     with open('/proc/self/stat', 'rb') as stat:
-        started = int(stat.read().rpartition(b')')[2].split()[19]) / os.sysconf('SC_CLK_TCK')
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+        started: float = int(stat.read().rpartition(b')')[2].split()[19]) / os.sysconf('SC_CLK_TCK')
+    return started
 
 
 def _told(loop: int, info: Any, numbers: dict[int, int]) -> dict[str, Any]:

@@ -205,18 +205,21 @@ class Server:
                 self._write(client)
             else:
                 self._read(client)
-        except OSError:
-            self._drop(client)  # the connection broke: nobody is there to be told
-        except Exception:
+        except Exception as problem:
             # a defect of ours must not take the thread away from the other clients
-            self._drop(client)
-            logger.exception('the control socket could not answer')
+            logger.exception('glassloop: the control socket could not answer')
+            if client.state is State.WRITING:
+                self._drop(client)
+            else:
+                self._reply(client, error('internal', f'{type(problem).__name__}: {problem}'))
 
     def _read(self, client: Client) -> None:
         try:
             data = client.socket.recv(_CHUNK)
         except BlockingIOError:
             return
+        except OSError:
+            data = b''
         if not data or client.state is State.WORKING:
             self._drop(client)
             return
@@ -263,14 +266,17 @@ class Server:
                 client.out = client.out[client.socket.send(client.out):]
             except BlockingIOError:
                 return
+            except OSError:
+                self._drop(client)  # nobody is there any more
+                return
 
     def _drop(self, client: Client) -> None:
         if client.state is State.CLOSED:
             return
         job, client.state, client.job = client.job, State.CLOSED, None
-        self._clients.discard(client)
         self._selector.unregister(client.socket)
         client.socket.close()
+        self._clients.discard(client)
         if job is not None:
             job.abandon()
 
