@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from socket import socket
 from subprocess import PIPE
 from typing import Any
@@ -119,6 +120,23 @@ async def pipe_echo(aio: Any, n: int) -> None:
     await asyncio.sleep(0)
 
 
+async def call_in_a_process(aio: Any, n: int) -> None:
+    """A trivial function in a warm worker: by to_process() where there is one, else by ProcessPoolExecutor."""
+    to_process = getattr(aio, "to_process", None)
+    if to_process is not None:
+        for _ in range(n):
+            await to_process(abs, -1)
+        return
+    loop = aio.get_running_loop()
+    if not _executors:
+        _executors.append(ProcessPoolExecutor(1))
+    for _ in range(n):
+        await loop.run_in_executor(_executors[0], abs, -1)
+
+
+_executors: list[ProcessPoolExecutor] = []
+
+
 def start_up() -> None:
     """The programs are in loops.py."""
 
@@ -131,4 +149,6 @@ add(Row("subprocess spawn + wait, CPU", "operation", spawn, 50))
 add(Row("subprocess spawn + wait, parent of 2 GiB", "wall", spawn_of_2_gib, 50, quick=False))
 add(Row("subprocess output, 1 MiB", "operation", output, 100))
 add(Row("subprocess communicate, 1 MiB", "operation", communicated, 100))
+add(Row("call in a worker process", "wall", call_in_a_process, 500))
+add(Row("call in a worker process, CPU of the parent", "operation", call_in_a_process, 500))
 add(Row("pipe echo, 1 KiB", "operation", pipe_echo, 5000, native=False))
