@@ -1168,6 +1168,9 @@ class Machine(RuleBasedStateMachine):
                 await asyncio.sleep(0)
                 raise self.error("stubborn", item) from None
             raise
+        except Oops as error:
+            self.made.append(error)  # only now: a cancellation may have come before it
+            raise
         finally:
             del self.calls[item]
             self.ended.append(item)
@@ -1218,7 +1221,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 9))
     def call_fails(self, index):
-        self.settle(self.calls.values(), index, lambda future: future.set_exception(self.error("call")))
+        self.settle(self.calls.values(), index, lambda future: future.set_exception(Oops("call")))
 
     @rule(index=st.integers(0, 9))
     def call_is_stubborn(self, index):

@@ -83,8 +83,8 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Con
 
     If it fails, the loop's exception handler is told at once, with the file and line of this call; who awaits the task
     gets the exception, too, and it isn't reported again. drain: True lets it end when the program does: glassloop.run()
-    and Runner wait for it, without a limit unless they have one (grace=), before they cancel what is left. False: it is
-    cancelled then, as all tasks are. (asyncio.run() cancels either.)
+    and Runner wait for it before they cancel what is left, however long it takes; after a signal of stop_on, as long as
+    grace allows. False: it is cancelled then, as all tasks are. (asyncio.run() cancels either.)
 
     name, context: as for create_task(). Raises RuntimeError if no loop is running, TypeError if coro is no coroutine; a
     coroutine that is refused is closed.
