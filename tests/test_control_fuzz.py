@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
+import errno
+import functools
+import itertools
+import json
 import os
+import random
+import socket
+import threading
 import time
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from outside import (
     HERE,
     Loop,
@@ -172,3 +184,232 @@ class TestWhatIsNoRequest:
             assert float(tell()) < 0.5
             assert program.stdout.readline() == "freed\n"
         eventually(lambda: "loops" in listed(program.pid))
+
+
+# ---- the wire format ----
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=10,
+)
+MESSAGES = st.dictionaries(st.text(), JSON, max_size=5)
+
+
+def cut_up(data: bytes, cuts: list[int]) -> list[bytes]:
+    ends = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
+    return [data[a:b] for a, b in zip(ends, ends[1:])]
+
+
+class TestFrames:
+    @settings(max_examples=50)
+    @given(st.lists(MESSAGES, max_size=3), st.lists(st.integers(min_value=0), max_size=10))
+    def test_come_out_as_they_went_in_however_they_are_cut(self, messages, cuts):
+        decoder, found = frames.Decoder(), []
+        for part in cut_up(b"".join(map(frames.encode, messages)), cuts):
+            found += decoder.feed(part)
+        assert found == messages
+        assert decoder.is_empty()
+
+    @given(st.binary(max_size=200), st.lists(st.integers(min_value=0), max_size=20))
+    def test_of_any_bytes_are_messages_or_an_error(self, data, cuts):
+        decoder = frames.Decoder()
+        with contextlib.suppress(frames.FrameError):
+            for part in cut_up(data, cuts):
+                assert all(type(message) is dict for message in decoder.feed(part))
+
+    @given(st.binary(max_size=200))
+    def test_with_any_body_are_a_message_or_an_error(self, body):
+        with contextlib.suppress(frames.FrameError):
+            assert type(frames.parse(body)) is dict
+
+    @given(JSON)
+    def test_are_measured_as_deep_as_they_are(self, value):
+        def depth(value: Any) -> int:
+            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+            return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+        for ascii in (True, False):
+            assert frames.depth(json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")) == depth(value)
+
+    @given(st.text(alphabet='[]{}",:\\1 a', max_size=60))
+    def test_are_never_measured_below_the_depth_to_which_a_parser_gets(self, text):
+        deepest = 0
+
+        class Counter(json.JSONDecoder):
+            """The parser of the standard library in Python, which tells when it goes into something."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.level = 0
+                self.parse_object = functools.partial(self.enter, json.decoder.JSONObject)
+                self.parse_array = functools.partial(self.enter, json.decoder.JSONArray)
+                self.scan_once = json.scanner.py_make_scanner(self)
+
+            def enter(self, parse: Any, *args: Any, **kwargs: Any) -> Any:
+                nonlocal deepest
+                self.level += 1
+                deepest = max(deepest, self.level)
+                try:
+                    return parse(*args, **kwargs)
+                finally:
+                    self.level -= 1
+
+        with contextlib.suppress(ValueError):
+            Counter().decode(text)
+        assert frames.depth(text.encode()) >= deepest
+
+    @pytest.mark.parametrize(
+        "body",
+        [b'"' + b'\\"' * 500_000, b'"\\' * 500_000, b'""' * 500_000, b'"[' * 500_000, b"]" * 1_000_000, b"[]" * 500_000,
+         b'"' * 999_999, b"\\" * 1_000_000, b'{"a":[' * 150_000],
+        ids=lambda body: repr(body[:8]),
+    )
+    def test_that_are_large_and_wicked_are_refused_soon(self, body):
+        began = time.process_time()
+        with pytest.raises(frames.FrameError):
+            frames.parse(body)
+        assert time.process_time() - began < 2
+
+    def test_too_large_are_refused_before_they_are_there(self):
+        decoder = frames.Decoder()
+        with pytest.raises(frames.FrameError, match="a frame of 1,048,577 bytes"):
+            decoder.feed((frames.MAX_FRAME + 1).to_bytes(4, "big"))
+        with pytest.raises(frames.FrameError, match="a frame has at most"):
+            frames.encode({"": "x" * frames.MAX_FRAME})
+        size = frames.MAX_FRAME - len('{"":""}')
+        assert frames.Decoder().feed(frames.encode({"": "x" * size})) == [{"": "x" * size}]
+
+
+# ---- the server, under fire ----
+
+FRAMES = int(os.environ.get("GLASSLOOP_FUZZ", "2000"))
+
+
+class Fuzzer:
+    """Draws what a client might send: requests that are right, nearly right, and anything but."""
+
+    NAMES = ("ps", "tree", "cancel", "exposed", "call", "", "x", None, 7)
+    VALUES = (None, True, 0, 1, -1, 2**70, 1.5, "", "1", "echo", "boom", "x" * 5000, "\ud800", [], [1], {}, {"n": 1}, [[[]]])
+    FIELDS = ("glassloop", "do", "loop", "task", "name", "args", "kwargs", "wait", "more", "error", "")
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def request(self) -> dict[str, Any]:
+        """One that is right."""
+        pick = self.random.choice
+        do = pick(self.NAMES[:5])
+        fields: dict[str, Any] = {"glassloop": 1, "do": do}
+        if do != "ps":
+            fields["loop"] = None
+        if do == "cancel":
+            fields["task"] = pick(("victim", "nobody", "1", "99999999"))
+        if do == "call":
+            name, args = pick((("echo", [1]), ("echo", []), ("boom", []), ("sleep", []), ("nothing", [])))
+            fields.update(name=name, args=args, kwargs={}, wait=pick((True, True, False)))
+        return fields
+
+    def frame(self) -> tuple[bytes, bool]:
+        """What to send, and whether the server can see that it is all."""
+        random = self.random
+        request = self.request()
+        kind = random.randrange(14)
+        if kind == 0:
+            return random.randbytes(random.randrange(40)), False
+        if kind == 1:
+            request[random.choice(self.FIELDS)] = random.choice(self.VALUES)
+        elif kind == 2:
+            request.pop(random.choice(list(request)))
+        elif kind == 3:
+            request = {random.choice(self.FIELDS): random.choice(self.VALUES) for _ in range(random.randrange(6))}
+        body = json.dumps(request).encode()
+        if kind == 4:  # bits turned over
+            body = bytearray(body)
+            for _ in range(random.randrange(1, 5)):
+                body[random.randrange(len(body))] ^= 1 << random.randrange(8)
+            body = bytes(body)
+        elif kind == 5:
+            body = random.choice((b"[" * 3000, b'{"a":' * 999, b"\xff" * 9, b"null", b"[]", b"1e999", b"-", b'"' * 9, b"", b"9" * 9999))
+        size = len(body)
+        if kind == 6:  # a length that is wrong
+            size = random.choice((0, size - 1, size + 1, 2**20, 2**20 + 1, 2**31, 2**32 - 1))
+        elif kind == 7:  # cut off
+            body = body[:random.randrange(len(body))]
+        data = size.to_bytes(4, "big") + body
+        return data * 2 if kind == 8 else data, kind not in (6, 7)
+
+
+class TestTheServerUnderFire:
+    def fire(self, fuzzer: Fuzzer) -> str:
+        """One connection. What came of it."""
+        connection = client._connect(HERE, 10)
+        connection.settimeout(30)
+        data, whole = fuzzer.frame()
+        patient = fuzzer.random.random() < 0.9
+        with connection:
+            try:
+                for part in cut_up(data, [fuzzer.random.randrange(100)]):
+                    connection.sendall(part)
+                if not patient:
+                    return "gone"
+                if not whole:
+                    connection.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                assert error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+            answer, decoder = None, frames.Decoder()
+            with contextlib.suppress(ConnectionResetError):
+                while data := connection.recv(65536):
+                    for answer in decoder.feed(data):
+                        assert isinstance(answer, dict)
+            assert decoder.is_empty()
+        if answer is None:
+            return "silence"
+        kind = answer["error"]["kind"] if "error" in answer else "answered"
+        assert kind in ("answered", "malformed", "usage", "raised"), answer
+        return kind
+
+    @pytest.mark.timeout(3600 if FRAMES > 2000 else 60)
+    def test_survives_and_nothing_is_left(self, no_leaks, caplog):
+        @glassloop.expose
+        async def echo(value: Any) -> Any:
+            return value
+
+        @glassloop.expose
+        async def boom() -> None:
+            raise ValueError("boom")
+
+        @glassloop.expose
+        async def sleep() -> None:
+            await asyncio.sleep(0.001)
+
+        async def victims() -> None:
+            while True:
+                await asyncio.wait([asyncio.create_task(forever(), name="victim")])
+
+        seed = random.randrange(2**32)
+        print("seed", seed)
+        fuzzer = Fuzzer(seed)
+        came: collections.Counter[str] = collections.Counter()
+        with Loop() as program:
+            loop = program.loop
+            supply = asyncio.run_coroutine_threadsafe(victims(), loop)
+            # no number that is drawn, or comes of a bit turned over, is that of the program's own tasks
+            process._process.server._answers._numbers._next_task = itertools.count(10**12)
+            eventually(lambda: "victim" in tasks_of())
+            before = len(os.listdir("/proc/self/fd"))
+            threads = threading.active_count()
+            [server_thread] = [thread for thread in threading.enumerate() if thread.name == "glassloop-control"]
+            for _ in range(FRAMES):
+                came[self.fire(fuzzer)] += 1
+            assert server_thread.is_alive()
+            assert listed()["loops"][0]["state"] in ("idle", "running")
+            assert glass("call", HERE, "echo", "[5]").json == 5
+            supply.cancel()
+            eventually(lambda: len(asyncio.all_tasks(loop)) == 2)  # the program's, and the last victim
+            eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+            assert threading.active_count() == threads
+        print(dict(came))
+        # all there is came of it, or the fuzzer is a weak one
+        assert came.keys() >= {"answered", "malformed", "usage", "raised", "gone", "silence"}, came
+        assert "could not answer" not in caplog.text
