@@ -22,6 +22,15 @@ SHOWN = [
     ("futures.py", (), "the future was cancelled: True"),
     ("streams.py", (20, 10), "20 connections, 20 open at once, 200 lines echoed"),
     ("web.py", (500, 10), "500 requests in"),
+    ("subprocesses.py", (), "exit codes: 25 x 0, 25 x 1, 25 x 2, 25 x 3"),
+]
+
+# the same for those that show what only glassloop has; some of them several times
+OURS = [
+    ("cpu_bound.py", ("100000",), "and its process is gone"),
+    ("crawl.py", (), "60 pages in"),
+    ("cluster.py", (), "17984 primes below 200000"),
+    ("cluster.py", ("dask",), "17984 primes below 200000"),
 ]
 
 
@@ -36,9 +45,18 @@ def test_example_runs_unchanged(
     assert done.stderr == ""
 
 
+@pytest.mark.extra("what only glassloop has")
+@pytest.mark.parametrize(("name", "arguments", "shown"), OURS, ids=["-".join([name, *args]) for name, args, _ in OURS])
+def test_example_shows_what_glassloop_has(python: Python, name: str, arguments: tuple[str, ...], shown: str) -> None:
+    done = python(EXAMPLES / name, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert done.stderr == ""
+
+
 def test_every_example_is_tested() -> None:
     helpers = {"compare.py", "demo.py"}
-    assert {name for name, *_ in SHOWN} | helpers == {path.name for path in EXAMPLES.glob("*.py")}
+    assert {name for name, *_ in SHOWN + OURS} | helpers == {path.name for path in EXAMPLES.glob("*.py")}
 
 
 def test_web_runs_on_the_loop_under_test(python: Python, runtime: str) -> None:
