@@ -81,9 +81,13 @@ class TestCall:
         assert "fail" in names
         assert portal.call(double, 1) == 2
 
-    def test_an_exception_leaves_no_circle(self, portal):
+    def test_an_exception_leaves_no_circle(self, no_leaks):
         class Held:
             pass
+
+        # From 3.12 on the frame of a coroutine that raised leads to that of the interpreted step, and so to the task
+        # with its exception.
+        factory = None if glassloop.compiled else asyncio.SelectorEventLoop
 
         async def fail(held):
             raise LookupError("why")
@@ -93,13 +97,14 @@ class TestCall:
         gc.collect()
         gc.disable()
         try:
-            with contextlib.suppress(LookupError):
-                portal.call(fail, held)
-            with contextlib.suppress(LookupError):
-                portal.submit(fail, held).result()
-            del held
-            portal.call(double, 1)  # the loop is through with the one before
-            assert alive() is None
+            with start_blocking_portal(loop_factory=factory) as portal:
+                with contextlib.suppress(LookupError):
+                    portal.call(fail, held)
+                with contextlib.suppress(LookupError):
+                    portal.submit(fail, held).result()
+                del held
+                portal.call(double, 1)  # the loop is through with the one before
+                assert alive() is None
         finally:
             gc.enable()
 

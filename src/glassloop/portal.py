@@ -64,14 +64,13 @@ class _Job:
     def _begin(self) -> None:
         portal = self._portal
         function, args = self._function, self._args
+        if function is None:
+            return  # it was cancelled before
         self._function, self._args = None, ()
-        if self not in portal._jobs:
-            return  # its sender was interrupted
         if self._withdrawn:
             return self._end(None, CancelledError())
         if portal._stopping:
             return self._end(None, _not_running())
-        assert function is not None
         try:
             result = function(*args)
             if not asyncio.iscoroutine(result):
@@ -95,9 +94,11 @@ class _Job:
         self._portal._tell(self._withdraw)
 
     def _withdraw(self) -> None:
-        self._withdrawn = True
         if self._task is not None:
             self._task.cancel()
+        elif self._function is not None:
+            self._function, self._args = None, ()
+            self._end(None, CancelledError())
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         portal = self._portal
@@ -376,11 +377,10 @@ class BlockingPortal:
             self._jobs.add(job)
             self._loop.call_soon_threadsafe(job._begin, context=job._context)
         except BaseException as error:
-            # the loop was closed meanwhile; or Ctrl-C: then the job may be on its way, or not
-            self._jobs.discard(job)
-            job.cancel()
             if isinstance(error, RuntimeError) and self._loop.is_closed():
+                self._jobs.discard(job)
                 raise _not_running() from None
+            job.cancel()  # Ctrl-C: it may be on its way already
             raise
 
     def _tell(self, callback: Callable[..., None], *args: Any) -> None:

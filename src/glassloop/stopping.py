@@ -186,6 +186,9 @@ class _Watchdog:
         self._signals: list[int] = []
         self._deadline = 0.0
         self._dismissed = False
+        self._ending = False
+        self._decided = threading.Event()
+        self._spoken = threading.Event()
         self._asleep = threading.Lock()  # taken by who sleeps, released by who wakes him
         self._asleep.acquire()
         threading.Thread(target=self._watch, name='glassloop-stop', daemon=True).start()
@@ -215,33 +218,40 @@ class _Watchdog:
     def _watch(self) -> None:
         while not self._signals and not self._dismissed:
             self._asleep.acquire()
+        if self._dismissed:
+            return
+        # made now: while the interpreter ends there can be no new thread
+        threading.Thread(target=self._speak, name='glassloop-last-words', daemon=True).start()
         while len(self._signals) < 2 and not self._dismissed and (left := self.left):
             self._asleep.acquire(timeout=left)
         # A program that caught what run() raised, and went on to other things, is left alone.
-        if not self._dismissed and (self.busy or _interpreter_ends()):
-            self._end_the_process()
+        self._ending = not self._dismissed and (self.busy or _interpreter_ends())
+        self._decided.set()
+        if self._ending:
+            try:
+                self._spoken.wait(LAST_WORDS_SECONDS)
+                _kill_children(self._loop)
+            finally:
+                os._exit(128 + self._signals[-1])
 
-    def _end_the_process(self) -> None:
-        over = threading.Event()
+    def _speak(self) -> None:
+        """In a thread that may be left behind: nobody may be reading what is written."""
+        self._decided.wait()
         try:
-            threading.Thread(target=self._last_words, args=(over,), daemon=True).start()
-            over.wait(LAST_WORDS_SECONDS)
-            _kill_children(self._loop)
+            if self._ending:
+                self._last_words()
         finally:
-            os._exit(128 + self._signals[-1])
+            self._spoken.set()
 
-    def _last_words(self, over: threading.Event) -> None:
-        try:
-            if len(self._signals) > 1:
-                headline = f'{_name(self._signals[-1])} after {_name(self._signals[0])}: ended before everything had'
-            else:
-                headline = f'{_name(self._signals[0])}: not everything ended within {self._grace:g} s'
-            report(headline, self._loop, threading.main_thread().ident)
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
-        finally:
-            over.set()
+    def _last_words(self) -> None:
+        if len(self._signals) > 1:
+            headline = f'{_name(self._signals[-1])} after {_name(self._signals[0])}: ended before everything had'
+        else:
+            headline = f'{_name(self._signals[0])}: not everything ended within {self._grace:g} s'
+        report(headline, self._loop, threading.main_thread().ident)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
 
 
 def _interpreter_ends() -> bool:
