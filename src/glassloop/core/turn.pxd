@@ -40,6 +40,8 @@ cdef class Turn(LoopBase):
     @cython.locals(handle=Handle)
     cdef int _soon(self, object callback, object arg, object context) except -1
     @cython.final
+    cdef TimerHandle _later(self, double delay, object callback, object args, object context)
+    @cython.final
     @cython.locals(handle=TimerHandle)
     cdef TimerHandle _at(self, double when, object callback, object args, object context)
     cdef int _callback_failed(self, object handle, object error) except -1

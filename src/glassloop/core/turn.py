@@ -116,6 +116,8 @@ class Turn(LoopBase):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, 'call_later')
+        if type(delay) is float or type(delay) is int:
+            return self._later(delay, callback, args, context)
         if delay <= NEAR:
             self._soon_due = True
         return self._at(self._now() + delay, callback, args, context)
@@ -160,6 +162,11 @@ class Turn(LoopBase):
         handle._cancelled = False
         handle._source_traceback = handle._shown = None
         return self._push(handle)
+
+    def _later(self, delay, callback, args, context):
+        if delay <= NEAR:
+            self._soon_due = True
+        return self._at(self._now() + delay, callback, args, context)
 
     def _at(self, when, callback, args, context):
         if when != when:
