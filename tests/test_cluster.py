@@ -21,7 +21,7 @@ import distributed
 import pytest
 
 import glassloop
-from glassloop import BrokenWorkerProcess, DaskPool
+from glassloop import BrokenWorkerProcess, DaskPool, ProcessPool
 
 MiB = 1 << 20
 QUIET = {"dashboard_address": ":0", "silence_logs": 60, "asynchronous": True}
@@ -277,6 +277,68 @@ def test_a_failing_on_progress_is_reported(cluster: Cluster) -> None:
         assert [type(context["exception"]) for context in told] == [KeyError, KeyError]
 
     cluster.run(test)
+
+
+# ---- one program, two pools ----
+
+
+async def program(pool: ProcessPool | DaskPool, log: str, gate: str) -> None:
+    """Knows nothing of where its jobs run."""
+    assert pool.limit == 2
+    factor = 3
+    assert await asyncio.gather(*(pool.run(lambda x: factor * x, i) for i in range(20))) == [3 * i for i in range(20)]
+    jobs.wanted.set("tea")
+    assert await pool.run(jobs.what_is_wanted) == "tea"
+    with pytest.raises(ValueError) as caught:
+        await pool.run(jobs.fail, "os")
+    assert caught.value.args == ("caused", 7)
+    assert "in deeper" in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(pickle.PicklingError):
+        await pool.run(jobs.same, asyncio.current_task())
+    with pytest.raises(RuntimeError, match="Unpicklable"):
+        await pool.run(jobs.fail, "unpicklable")
+    with pytest.raises(SystemExit):
+        await pool.run(jobs.fail, "exit")
+    reports: list[Any] = []
+    assert await pool.submit(jobs.count, (3,), {}, on_progress=reports.append) == "counted"
+    assert reports == [{"done": 0}, {"done": 1}, {"done": 2}]
+    big = os.urandom(2 * MiB)
+    assert await asyncio.gather(*(pool.run(jobs.same, big) for _ in range(3))) == [big] * 3
+    others = [asyncio.create_task(pool.run(jobs.note, log, i)) for i in range(10)]
+    with pytest.raises(BrokenWorkerProcess, match="note_and_die") as broken:
+        await pool.run(jobs.note_and_die, log, 10)
+    assert broken.value.function == "cluster_jobs.note_and_die"
+    assert await asyncio.gather(*others) == list(range(10))
+    assert sorted(noted(log)) == list(range(11))
+    begun = asyncio.Event()
+    call = asyncio.create_task(pool.submit(jobs.note_and_wait, (log, 11, gate), on_progress=lambda pid: begun.set()))
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await pool.run(jobs.same, 5) == 5
+
+
+def test_a_program_on_worker_processes(log: str, gate: str) -> None:
+    async def main() -> None:
+        async with ProcessPool(max_workers=2) as pool:
+            await program(pool, log, gate)
+        with pytest.raises(RuntimeError):
+            await pool.run(jobs.same, 1)
+
+    glassloop.run(main())
+
+
+def test_the_same_program_on_a_cluster(cluster: Cluster, log: str, gate: str) -> None:
+    async def main() -> None:
+        await cluster.client.wait_for_workers(2)
+        async with DaskPool(cluster.client) as pool:
+            await program(pool, log, gate)
+            await open_gate(gate)  # it waits there still
+        with pytest.raises(RuntimeError):
+            await pool.run(jobs.same, 1)
+
+    cluster.runner.run(main())
 
 
 # ---- workers that die ----

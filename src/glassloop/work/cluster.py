@@ -127,7 +127,7 @@ class _Scattered:
 class _Job:
     """One that is with the cluster."""
 
-    __slots__ = ('context', 'name', 'news', 'on_progress', 'outcome', 'reports', 'worker')
+    __slots__ = ('context', 'goes_on', 'name', 'news', 'on_progress', 'outcome', 'reports', 'worker')
 
     def __init__(self, fn: Callable[..., Any], on_progress: Callable[[Any], object] | None) -> None:
         self.name = name_of(fn)
@@ -139,6 +139,8 @@ class _Job:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.worker: str | None = None
         """Its address, once the job has begun."""
+        self.goes_on: asyncio.Task[Outcome] | None = None
+        """Its end as Dask sees it, if it runs though it was cancelled."""
 
     def broken(self, reason: str) -> BrokenWorkerProcess:
         """It ended without an outcome."""
@@ -181,7 +183,8 @@ class DaskPool:
         self._slots = _Slots(2)
         self._jobs: dict[str, _Job] = {}
         self._running: set[asyncio.Task[Outcome]] = set()
-        self._ending: set[asyncio.Task[Outcome]] = set()  # until Dask is done with them
+        self._withdrawing: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[Outcome], distributed.Future[Any]] = {}  # until Dask is done with them
         self._scattered: dict[int, _Scattered] = {}
         self._closed = False
 
@@ -228,8 +231,7 @@ class DaskPool:
         """Take no more jobs, and wait for those that there are; cancel them if this is cancelled. The client stays open."""
         self._closed = True
         try:
-            while self._running or self._ending:
-                await asyncio.wait(self._running | self._ending)
+            await self._calm()
         except asyncio.CancelledError:
             await self._cancel()
             raise
@@ -338,8 +340,15 @@ class DaskPool:
         """Cancel what runs, and wait for its end."""
         for running in self._running:
             running.cancel()
-        while self._running or self._ending:
-            await asyncio.wait(self._running | self._ending)
+        await self._calm()
+
+    async def _calm(self) -> None:
+        """There is no job any more. What goes on though it was cancelled isn't waited for."""
+        while busy := self._running | self._withdrawing:
+            await asyncio.wait(busy)
+        await self._drop(list(self._ending.values()))
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     # ---- a job ----
 
@@ -354,7 +363,10 @@ class DaskPool:
                     lost = e
             return job.broken(f'{ATTEMPTS} times the cluster lost it before it began ({lost})'), None
         finally:
-            self._slots.give_back()
+            if job.goes_on is not None:  # its thread is busy
+                job.goes_on.add_done_callback(lambda ended: self._slots.give_back())
+            else:
+                self._slots.give_back()
 
     async def _attempt(self, job: _Job, fn: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         import dask
@@ -371,13 +383,15 @@ class DaskPool:
                                        *(entry.sending.result() for entry in used), key=key, pure=False)
             self._jobs[key] = job
             ended = asyncio.create_task(self._end(job, future))
-            self._ending.add(ended)
+            self._ending[ended] = future
             ended.add_done_callback(self._over)
             try:
                 await asyncio.wait([ended, job.outcome], return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                if client.status != 'closed':
-                    await client.cancel([future], reason='glassloop: no longer wanted')
+                withdrawing = asyncio.create_task(self._withdraw(job, future, ended))
+                self._withdrawing.add(withdrawing)
+                withdrawing.add_done_callback(self._withdrawing.discard)
+                await asyncio.wait([withdrawing])
                 raise
             finally:
                 del self._jobs[key]
@@ -407,8 +421,26 @@ class DaskPool:
         finally:
             future.release()
 
+    async def _withdraw(self, job: _Job, future: distributed.Future[Any], ended: asyncio.Task[Outcome]) -> None:
+        """Nobody waits for the job any more. It won't begin; if it has, Dask goes on counting its thread as busy."""
+        client = self._client
+        begun = False
+        if client.status == 'running':
+            with contextlib.suppress(OSError):  # the scheduler is gone, and the job with it
+                begun = not await client.scheduler.glassloop_withdraw(key=future.key)
+        if begun:
+            if not ended.done():
+                job.goes_on = ended
+        else:
+            await self._drop([future])
+
+    async def _drop(self, futures: list[distributed.Future[Any]]) -> None:
+        """Dask need not do this."""
+        if futures and self._client.status not in ('closing', 'closed'):
+            await self._client.cancel(futures)
+
     def _over(self, ended: asyncio.Task[Outcome]) -> None:
-        self._ending.discard(ended)
+        del self._ending[ended]
         if not ended.cancelled():
             ended.exception()  # whoever wanted to know it knows it
 

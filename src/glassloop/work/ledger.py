@@ -42,6 +42,9 @@ from .variables import names
 #: up to this size (bytes) an outcome goes through the scheduler
 INLINE = 1 << 18
 
+#: who a job is given to that is not to begin
+NOBODY = ''
+
 #: why the scheduler says that a job was cancelled whose worker is gone
 WORKER_LOST = 'glassloop: worker lost'
 
@@ -220,6 +223,7 @@ class Ledger(SchedulerPlugin):  # type: ignore[misc]
         self._changes = 0  # of the number of threads
         scheduler.handlers['glassloop_join'] = self._join
         scheduler.handlers['glassloop_leave'] = self._leave
+        scheduler.handlers['glassloop_withdraw'] = self._withdraw
         scheduler.handlers['glassloop_begin'] = self._begin
         scheduler.handlers['glassloop_end'] = self._end
         scheduler.stream_handlers['glassloop-progress'] = self._progress
@@ -234,6 +238,10 @@ class Ledger(SchedulerPlugin):  # type: ignore[misc]
 
     def _leave(self, topic: str) -> None:
         self._pools.pop(topic, None)
+
+    def _withdraw(self, key: Any) -> bool:
+        """The job is not to begin. False: it has. This may overtake the job on its way here."""
+        return self._begun.setdefault(key, NOBODY) == NOBODY
 
     # ---- asked by a job ----
 
