@@ -117,7 +117,7 @@ class TestAnswersAtOnce:
                 {body}
             glassloop.run(main(), control=True)
         """)
-        for do, fields in (("ps", {}), ("tree", {"loop": None})):
+        for do, fields in (("ps", {}), ("tree", {"loop": None, "stacks": False})):
             took = []
             while len(took) < 20 and (not took or min(took) > 0.1):
                 began = time.monotonic()

@@ -51,9 +51,9 @@ class TestWhatIsNoRequest:
             ({"glassloop": 1, "do": ["ps"]}, "no request"),
             ({"glassloop": 1, "do": "__init__"}, "no request '__init__'"),
             ({**PS, "more": 1}, "ps has the fields none"),
-            ({"glassloop": 1, "do": "tree"}, "tree has the fields loop"),
-            ({"glassloop": 1, "do": "tree", "loop": "1"}, "loop of tree is of the wrong type"),
-            ({"glassloop": 1, "do": "tree", "loop": True}, "loop of tree is of the wrong type"),
+            ({"glassloop": 1, "do": "tree"}, "tree has the fields loop, stacks"),
+            ({"glassloop": 1, "do": "tree", "loop": "1", "stacks": True}, "loop of tree is of the wrong type"),
+            ({"glassloop": 1, "do": "tree", "loop": True, "stacks": True}, "loop of tree is of the wrong type"),
             ({"glassloop": 1, "do": "cancel", "loop": None, "task": 1}, "task of cancel is of the wrong type"),
             ({**call_request("f"), "args": {}}, "args of call is of the wrong type"),
             ({**call_request("f"), "wait": 1}, "wait of call is of the wrong type"),
@@ -108,7 +108,7 @@ class TestWhatIsNoRequest:
         with Loop(many):
             eventually(lambda: len(tasks_of()) > 2000)
             before = len(os.listdir("/proc/self/fd"))
-            unread = client.Connection(HERE, {"do": "tree", "loop": None})
+            unread = client.Connection(HERE, {"do": "tree", "loop": None, "stacks": True})
             with unread:
                 eventually(lambda: process._process.server._clients)
                 eventually(lambda: not process._process.server._clients)
@@ -291,7 +291,7 @@ class Fuzzer:
 
     NAMES = ("ps", "tree", "cancel", "exposed", "call", "", "x", None, 7)
     VALUES = (None, True, 0, 1, -1, 2**70, 1.5, "", "1", "echo", "boom", "x" * 5000, "\ud800", [], [1], {}, {"n": 1}, [[[]]])
-    FIELDS = ("glassloop", "do", "loop", "task", "name", "args", "kwargs", "wait", "more", "error", "")
+    FIELDS = ("glassloop", "do", "loop", "task", "name", "args", "kwargs", "wait", "stacks", "more", "error", "")
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -303,6 +303,8 @@ class Fuzzer:
         fields: dict[str, Any] = {"glassloop": 1, "do": do}
         if do != "ps":
             fields["loop"] = None
+        if do == "tree":
+            fields["stacks"] = pick((True, False))
         if do == "cancel":
             fields["task"] = pick(("victim", "nobody", "1", "99999999"))
         if do == "call":

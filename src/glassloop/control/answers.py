@@ -6,7 +6,7 @@ missing or one of another type is refused.
 
     do        fields                              answer
     ps                                            the process: pid, program, python, ..., and its loops
-    tree      loop                                frames with tasks, and at last the loops
+    tree      loop, stacks                        frames with tasks, with their stacks or without, and at last the loops
     cancel    loop, task                          what was cancelled
     exposed   loop                                what can be called
     call      loop, name, args, kwargs, wait      the result
@@ -100,7 +100,7 @@ class Answers:
         self._started = _start_of_process()
         self._requests: dict[str, tuple[dict[str, tuple[type, ...]], Callable[..., Any]]] = {
             'ps': ({}, self._ps),
-            'tree': ({'loop': _NUMBER}, self._tree),
+            'tree': ({'loop': _NUMBER, 'stacks': (bool,)}, self._tree),
             'cancel': ({'loop': _NUMBER, 'task': (str,)}, self._cancel),
             'exposed': ({'loop': _NUMBER}, self._exposed),
             'call': ({'loop': _NUMBER, 'name': (str,), 'args': (list,), 'kwargs': (dict,), 'wait': (bool,)}, self._call),
@@ -183,7 +183,7 @@ class Answers:
             'loops': [self._state(number, loop, len(list(_tasks_of(loop)))) for number, loop in self._loops()][:100],
         })
 
-    def _tree(self, loop: int | None) -> Iterator[bytes]:
+    def _tree(self, loop: int | None, stacks: bool) -> Iterator[bytes]:
         from ..snapshot import _tasks_of, snapshot
 
         loops, tasks = [], []
@@ -194,11 +194,11 @@ class Answers:
             tasks += [(number, info, numbers) for info in infos]
             loops.append(self._state(number, its_loop, len(infos)))
         # told before the first frame is sent, made frame by frame
-        return self._tree_frames(tasks, loops)
+        return self._tree_frames(tasks, loops, stacks)
 
-    def _tree_frames(self, tasks: list[Any], loops: list[dict[str, Any]]) -> Iterator[bytes]:
+    def _tree_frames(self, tasks: list[Any], loops: list[dict[str, Any]], stacks: bool) -> Iterator[bytes]:
         for start in range(0, len(tasks), ENTRIES):
-            yield from _part('tasks', [_told(*entry) for entry in tasks[start:start + ENTRIES]])
+            yield from _part('tasks', [_told(*entry, stacks) for entry in tasks[start:start + ENTRIES]])
         yield frames.encode({'loops': loops})
 
     def _cancel(self, loop: int | None, task: str) -> Job:
@@ -283,8 +283,9 @@ def _start_of_process() -> float:
     return started
 
 
-def _told(loop: int, info: Any, numbers: dict[int, int]) -> dict[str, Any]:
+def _told(loop: int, info: Any, numbers: dict[int, int], stacks: bool) -> dict[str, Any]:
     """A TaskInfo as JSON says it."""
+    stack = info.stack[-MAX_STACK:] if stacks else ()
     return {
         'loop': loop,
         'id': numbers[info.id],
@@ -295,7 +296,7 @@ def _told(loop: int, info: Any, numbers: dict[int, int]) -> dict[str, Any]:
         'file': None if info.file is None else cut(info.file),
         'line': info.line,
         'function': None if info.function is None else cut(info.function),
-        'stack': [[cut(file, 300), line, cut(function, 100)] for file, line, function in info.stack[-MAX_STACK:]],
+        'stack': [[cut(file, 300), line, cut(function, 100)] for file, line, function in stack],
         'age': None if info.age is None else round(info.age, 3),
         'awaited_by': [numbers[waiter] for waiter in info.awaited_by if waiter in numbers][:MAX_TEXT],
     }

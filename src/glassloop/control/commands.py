@@ -196,7 +196,7 @@ def _tree(options: argparse.Namespace) -> int:
     from ..snapshot import tree
     from .client import ask
 
-    messages = ask(options.pid, 'tree', loop=options.loop, timeout=60.0)
+    messages = ask(options.pid, 'tree', loop=options.loop, stacks=options.json, timeout=60.0)
     tasks = [task for message in messages for task in message.get('tasks', ())]
     loops = messages[-1]['loops']
     if options.json:

@@ -22,7 +22,7 @@ MAX_DEPTH = 100
 HEADER = 4
 
 # a string, also one that never ends: so that each byte is looked at once
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}'))
 _OPENING = b'[{'
 
