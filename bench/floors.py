@@ -65,6 +65,7 @@ FLOORS = (
     Floor(r"accept.*", 1.0),
     Floor(r"connect", 1.0),
     Floor(r"to_thread", 1.0),
+    Floor(r"call from a thread", 1.0, "native", "glassloop"),
     Floor(r"uvicorn", 1.2),
     Floor(r"aiohttp server", 1.1),
     Floor(r"subprocess spawn.*", 1.0, over="asyncio"),

@@ -100,6 +100,33 @@ async def call_soon_threadsafe_from_a_thread(aio: Any, n: int) -> None:
     thread.join()
 
 
+@operation("call from a thread", 1_000)
+async def call_from_a_thread(aio: Any, n: int) -> None:
+    """A thread calls a coroutine function in a loop of another thread and waits for its result: by a portal where there is
+    one, else by run_coroutine_threadsafe()."""
+    loop = aio.get_running_loop()
+    if hasattr(aio, "start_blocking_portal"):
+        await loop.run_in_executor(None, by_portal, aio, n)
+    else:
+        await loop.run_in_executor(None, by_future, aio, type(loop)(), n)
+
+
+def by_portal(aio: Any, n: int) -> None:
+    with aio.start_blocking_portal() as portal:
+        for _ in range(n):
+            portal.call(nothing)
+
+
+def by_future(aio: Any, loop: Any, n: int) -> None:
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    for _ in range(n):
+        aio.run_coroutine_threadsafe(nothing(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 @operation("timer set and cancel", 10_000, native=False)
 async def timer_set_and_cancel(aio: Any, n: int) -> None:
     loop = aio.get_running_loop()

@@ -29,6 +29,7 @@ SHOWN = [
 OURS = [
     ("cpu_bound.py", ("100000",), "and its process is gone"),
     ("crawl.py", (), "60 pages in"),
+    ("from_a_thread.py", (), "endless() waits for Event.wait(), line"),
     ("cluster.py", (), "17984 primes below 200000"),
     ("cluster.py", ("dask",), "17984 primes below 200000"),
 ]
