@@ -7,7 +7,6 @@ cdef class Handle(HandleBase):
     cdef readonly object _args
     cdef readonly object _context
     cdef readonly object _loop
-    cdef readonly bint _cancelled
     cdef readonly object _source_traceback
     cdef readonly object _shown
     cdef object __weakref__

@@ -28,7 +28,7 @@ def origin():
 class Handle(HandleBase):
     """A callback scheduled by call_soon() or call_soon_threadsafe()."""
 
-    __slots__ = ('_callback', '_args', '_context', '_loop', '_cancelled', '_source_traceback', '_shown', '__weakref__')
+    __slots__ = ('_callback', '_args', '_context', '_loop', '_source_traceback', '_shown', '__weakref__')
 
     def __init__(self, callback, args, loop, context=None):
         self._index = -1

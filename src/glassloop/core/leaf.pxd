@@ -138,7 +138,8 @@ cdef extern from *:
 
 cdef class HandleBase(Runnable):
     cdef double _when
-    cdef Py_ssize_t _index
+    cdef int _index  # in the heap
+    cdef readonly bint _cancelled  # a Handle's; here it takes no room
 
 cdef struct Entry:
     double when

@@ -217,7 +217,7 @@ class LoopBase:
 
 
 class HandleBase(Runnable):
-    __slots__ = ('_when', '_index')
+    __slots__ = ('_when', '_index', '_cancelled')
 
 
 class Heap:

@@ -462,7 +462,7 @@ cdef inline bint before(Entry *a, Entry *b) noexcept:
 
 cdef inline void place(Heap heap, Py_ssize_t i, Entry *e) noexcept:
     heap.entries[i] = e[0]
-    (<HandleBase>e.handle)._index = i
+    (<HandleBase>e.handle)._index = <int>i
 
 cdef void sift_up(Heap heap, Py_ssize_t i) noexcept:
     cdef Entry e = heap.entries[i]
@@ -505,6 +505,8 @@ cdef class Heap:
         cdef void *p
         if self.n == self.room:
             room = self.room * 2 if self.room else 64
+            if room > 0x7fffffff:
+                raise MemoryError
             p = PyMem_Realloc(self.entries, room * sizeof(Entry))
             if p == NULL:
                 raise MemoryError
