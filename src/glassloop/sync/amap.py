@@ -390,12 +390,18 @@ class AsyncMap(Generic[R]):
         if mapping.over and mapping.error is None and not mapping.results:
             raise StopAsyncIteration
         mapping.begin()
-        mapping.asked = True
         try:
-            result: R = await mapping.next()
+            if mapping.results:  # nothing to wait for
+                result: R = mapping.give()
+                return result
+            mapping.asked = True
+            try:
+                result = await mapping.next()
+            finally:
+                mapping.asked = False
+            return result
         finally:
-            mapping.asked = False
-        return result
+            del self  # no circle by way of this frame, to which an error of the source leads that is kept for later
 
     async def aclose(self) -> None:
         """Cancel what runs, and wait until it has ended and the source is closed. Closing twice does nothing."""

@@ -92,6 +92,7 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Con
     caller = sys._getframe(1)
     try:
         loop = asyncio.get_running_loop()
+        parts = _parts(loop)
         options = {} if context is None else {'context': context}
         if name is not None:
             options['name'] = name  # type: ignore[assignment]
@@ -100,7 +101,6 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Con
         if asyncio.iscoroutine(coro):
             coro.close()
         raise
-    parts = _parts(loop)
     spawned = parts.get(_PART)
     if spawned is None:
         spawned = parts[_PART] = Spawned(loop)
