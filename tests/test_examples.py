@@ -30,6 +30,7 @@ OURS = [
     ("cpu_bound.py", ("100000",), "and its process is gone"),
     ("crawl.py", (), "60 pages in"),
     ("from_a_thread.py", (), "endless() waits for Event.wait(), line"),
+    ("from_outside.py", (), "is gone: True"),
     ("cluster.py", (), "17984 primes below 200000"),
     ("cluster.py", ("dask",), "17984 primes below 200000"),
 ]

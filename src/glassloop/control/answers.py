@@ -23,7 +23,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
-import platform
 import shlex
 import sys
 import threading
@@ -176,7 +175,7 @@ class Answers:
         yield frames.encode({
             'pid': os.getpid(),
             'program': cut(shlex.join(map(str, sys.argv))),
-            'python': platform.python_version(),
+            'python': sys.version.split()[0],
             'glassloop': __version__,
             'compiled': compiled,
             'uptime': round(time.clock_gettime(time.CLOCK_BOOTTIME) - self._started, 1),
@@ -198,7 +197,8 @@ class Answers:
 
     def _tree_frames(self, tasks: list[Any], loops: list[dict[str, Any]], stacks: bool) -> Iterator[bytes]:
         for start in range(0, len(tasks), ENTRIES):
-            yield from _part('tasks', [_told(*entry, stacks) for entry in tasks[start:start + ENTRIES]])
+            yield from _part('tasks', [
+                _told(number, info, numbers, stacks) for number, info, numbers in tasks[start:start + ENTRIES]])
         yield frames.encode({'loops': loops})
 
     def _cancel(self, loop: int | None, task: str) -> Job:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import socket
 import stat
 import time
@@ -91,7 +90,7 @@ class Folder:
         if self._answers(name):
             # the same pid in another namespace, or another interpreter in this process
             raise RuntimeError(f'{os.path.join(self.path, name)} is in use already')
-        unfinished = f'.{pid}-{secrets.token_hex(8)}'
+        unfinished = f'.{pid}-{os.urandom(8).hex()}'
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             listener.bind(self._at(unfinished))
