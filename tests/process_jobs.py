@@ -233,13 +233,27 @@ def zeros(size: int) -> Any:
     return np.zeros(size, "u1")
 
 
-def fork_and_hold() -> int:
-    """A child that goes on after this process, with all descriptors."""
+def start_and_hold() -> int:
+    """A program that goes on after this process, with its channel."""
+    import subprocess
+
+    sockets = [fd for fd, target in descriptors().items() if target.startswith("socket:")]
+    return subprocess.Popen(["sleep", "60"], pass_fds=sockets).pid
+
+
+def fork_and_return() -> int:
+    """Both come back: this process, and a child that should have ended."""
     child = os.fork()
-    if not child:
-        time.sleep(60)
-        os._exit(0)
-    return child
+    if child:
+        os.waitpid(child, 0)
+    return os.getpid()
+
+
+def work_elsewhere() -> Any:
+    """A job may have a loop, and workers of its own."""
+    import glassloop
+
+    return glassloop.run(glassloop.to_process(pid)), os.getpid()
 
 
 def nested() -> int:

@@ -125,7 +125,7 @@ def test_a_job_that_writes_into_the_channel_fails_alone(run: Run) -> None:
 def test_a_grandchild_that_holds_the_channel_does_not_hide_the_end(run: Run) -> None:
     async def main() -> None:
         async with ProcessPool(1) as pool:
-            grandchild = await pool.run(jobs.fork_and_hold)
+            grandchild = await pool.run(jobs.start_and_hold)
             try:
                 with pytest.raises(BrokenWorkerProcess):
                     await soon(pool.run(jobs.exit_now, 5))
@@ -136,12 +136,23 @@ def test_a_grandchild_that_holds_the_channel_does_not_hide_the_end(run: Run) -> 
     run(main())
 
 
+def test_a_forked_child_that_comes_back_from_a_job_is_no_worker(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with ProcessPool(1) as pool:
+            worker = await pool.run(jobs.pid)
+            assert await soon(pool.run(jobs.fork_and_return)) == worker
+            assert await soon(pool.run(jobs.pid)) == worker
+
+    run(main())
+    assert "Bad file descriptor" in capfd.readouterr().err  # the child's last words
+
+
 def test_a_worker_that_dies_while_it_is_idle_costs_no_job(run: Run) -> None:
-    """The job is sent to it before the loop can know."""
+    """The job is sent to it before the loop can know, or while a thread writes the argument."""
 
     async def main() -> None:
         async with ProcessPool(1) as pool:
-            for size in [10, 100_000, 3_000_000] * 5:
+            for size in [10, 100_000, 3_000_000] * 4 + [30_000_000] * 2:
                 worker = await pool.run(jobs.pid)
                 os.kill(worker, signal.SIGKILL)
                 assert await soon(pool.run(jobs.pid, b"x" * size)) not in (worker, os.getpid())
@@ -198,6 +209,23 @@ def test_out_of_descriptors_is_an_error_and_passes(run: Run) -> None:
             assert len(await soon(pool.run(jobs.zeros, 3_000_000))) == 3_000_000
 
     run(main())
+
+
+def test_workers_work_where_standard_streams_are_closed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import glassloop, process_jobs as jobs\n"
+        "async def main():\n"
+        "    await glassloop.to_process(print, 'into nothing')\n"
+        "    return await glassloop.to_process(jobs.add, 41)\n"
+        "if __name__ == '__main__':\n"
+        "    with open(sys.argv[1], 'w') as file: print(glassloop.run(main()), file=file)\n"
+    )
+    command = f'exec "{sys.executable}" "{program}" "{tmp_path}/result" 0<&- 1>&- 2>&-'
+    assert subprocess.run(["/bin/sh", "-c", command], timeout=LIMIT * 2).returncode == 0
+    assert (tmp_path / "result").read_text() == "42\n"
 
 
 # ---- cancelling ----

@@ -96,6 +96,27 @@ def test_a_job_may_have_processes_of_its_own(run: Run) -> None:
     assert run(to_process(jobs.nested)) == 3
 
 
+def test_a_job_may_have_a_loop_and_workers_of_its_own(run: Run) -> None:
+    theirs, worker = run(to_process(jobs.work_elsewhere))
+    assert len({theirs, worker, os.getpid()}) == 3
+
+
+def test_what_a_listener_raises_to_end_the_program_loses_no_result(aio: Any) -> None:
+    def leave(value: object) -> None:
+        raise KeyboardInterrupt
+
+    loop = aio.new_event_loop()
+    try:
+        pool = ProcessPool(1)
+        job = loop.create_task(pool.submit(jobs.report, ([1],), on_progress=leave))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(job)
+        assert loop.run_until_complete(soon(job)) == "done"
+        loop.run_until_complete(pool.aclose())
+    finally:
+        loop.close()
+
+
 def test_standard_input_is_empty_and_nothing_is_inherited_by_a_jobs_programs(run: Run) -> None:
     async def main() -> None:
         assert await to_process(jobs.stdin) == "/dev/null"
@@ -433,6 +454,23 @@ def test_no_more_workers_than_the_limit_and_others_wait_in_order(run: Run, tmp_p
     run(main())
 
 
+def test_many_cancelled_in_line_leave_nothing_behind(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with ProcessPool(1) as pool:
+            held = asyncio.create_task(pool.run(jobs.wait_for_file, str(tmp_path / "gate")))
+            waiting = [asyncio.create_task(pool.run(jobs.pid)) for _ in range(1000)]
+            await asyncio.sleep(0)
+            assert "waiting=1000" in repr(pool)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            assert "waiting=0" in repr(pool)
+            (tmp_path / "gate").touch()
+            await soon(held)
+
+    run(main())
+
+
 def test_cancelling_one_that_waits_touches_no_worker(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         gate = tmp_path / "gate"
@@ -532,9 +570,10 @@ def test_an_exception_in_the_block_cancels_the_jobs(run: Run) -> None:
 
 def test_a_cancelled_aclose_cancels_the_jobs(run: Run) -> None:
     async def main() -> None:
-        pool = ProcessPool(1)
+        pool = ProcessPool(2)
         job = asyncio.create_task(pool.run(jobs.sleep, 60))
         await asyncio.sleep(0)
+        await pool.run(jobs.pid)  # there is an idle worker, too
         closing = [asyncio.create_task(pool.aclose()) for _ in range(2)]
         await asyncio.sleep(0.05)
         assert not closing[0].done()

@@ -278,9 +278,9 @@ class Inbox:
 
         Raises EOFError at the end, ValueError for what is no frame, and what recvmsg() raises. An OSError in place of the
         pickle says that the letter came but couldn't be taken (no descriptor or no memory left)."""
-        data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, _ROOM, _CLOEXEC)
-        for _, _, descriptor in ancillary:
-            self._descriptors.append(_ONE.unpack_from(descriptor)[0])
+        data, ancillary, flags, _ = self._sock.recvmsg(_CHUNK, _ROOM, _CLOEXEC)
+        if ancillary or flags & _socket.MSG_CTRUNC:
+            self._keep(ancillary, flags)
         if not data:
             raise EOFError
         if not self._rest:
@@ -291,6 +291,15 @@ class Inbox:
                     return ((kind, job, memoryview(data)[_SIZE:], ()),)
         self._rest += data
         return self._cut()
+
+    def _keep(self, ancillary: Any, flags: int) -> None:
+        # the kernel ends a read after the bytes that a descriptor came with, so there is one at most
+        for _, _, descriptor in ancillary:
+            self._descriptors.append(_ONE.unpack_from(descriptor)[0])
+            if not _CLOEXEC:
+                os.set_inheritable(self._descriptors[-1], False)
+        if flags & _socket.MSG_CTRUNC and not ancillary:
+            self._descriptors.append(-1)  # there was none left for it
 
     def _cut(self) -> list[tuple[int, int, Any, Sequence[Any]]]:
         frames = []
@@ -328,8 +337,10 @@ class Inbox:
         import errno
 
         if not self._descriptors:
-            return OSError(errno.EMFILE, 'no descriptor was left for the shared memory that came'), ()
+            raise ValueError('a frame speaks of shared memory that did not come with it')
         descriptor = self._descriptors.pop(0)
+        if descriptor < 0:
+            return OSError(errno.EMFILE, 'no descriptor was left for the shared memory that came'), ()
         try:
             return _map(descriptor, size, sizes)
         except OSError as error:
@@ -340,7 +351,9 @@ class Inbox:
     def close(self) -> None:
         """Close what came and was not used."""
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            descriptor = self._descriptors.pop()
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def send(sock: Any, data: bytes, memory: int) -> None:

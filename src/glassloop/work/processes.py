@@ -23,7 +23,7 @@ import os
 import threading
 import time
 import warnings
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
@@ -84,13 +84,13 @@ class ProcessPool:
         self._idle: list[WorkerProcess] = []
         self._workers: set[WorkerProcess] = set()  # that may get jobs
         self._leaving: set[WorkerProcess] = set()  # that have not ended yet
-        self._line: deque[asyncio.Future[WorkerProcess]] = deque()
+        self._line: OrderedDict[asyncio.Future[WorkerProcess], None] = OrderedDict()
         self._jobs = 0
         self._calm: asyncio.Future[None] | None = None  # who waits until there are no jobs
         self._writing: set[asyncio.Future[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._over: asyncio.Future[None] | None = None
-        self.children: Children
+        self._children: Children
 
     def __repr__(self) -> str:
         state = ' closed' if self._closing else ''
@@ -141,11 +141,11 @@ class ProcessPool:
             raise TypeError(f'on_progress must be a plain function, not {on_progress!r}')
         self._jobs += 1
         try:
-            while True:
-                worker = self._idle.pop() if self._idle else await self._next_worker()
+            worker = self._idle.pop() if self._idle else await self._next_worker()
+            kind, answer, buffers = await self._have_it_done(worker, fn, args, kwargs, on_progress)
+            while kind == NEVER_BEGUN:
+                worker = self._idle.pop() if self._idle else await self._next_worker(True)
                 kind, answer, buffers = await self._have_it_done(worker, fn, args, kwargs, on_progress)
-                if kind != NEVER_BEGUN:
-                    break
         finally:
             self._jobs -= 1
             if not self._jobs and self._calm is not None and not self._calm.done():
@@ -158,18 +158,21 @@ class ProcessPool:
     async def _have_it_done(self, worker: WorkerProcess, fn: Any, args: Any, kwargs: Any, on_progress: Any) -> Any:
         """By this worker, which is ours: a job's outcome. The worker is free again afterwards, or has ended."""
         if self._cancelled:
-            self.free(worker)
+            self._free(worker)
             raise asyncio.CancelledError
         job = Job(fn, self._loop.create_future(), on_progress, copy_context() if on_progress else None)
+        letter = None
         try:
             letter = packed(fn, args, kwargs, on_progress is not None)
             if letter.total() > BY_THREAD:
                 await self._share(letter)
             worker.send(job, letter)
-            del letter  # its pickle may be large
         except BaseException:
-            self.free(worker)
+            if letter is not None:
+                letter.close()
+            self._free(worker)
             raise
+        letter = None  # its pickle may be large
         try:
             return await job.outcome
         except BaseException as error:
@@ -207,26 +210,28 @@ class ProcessPool:
                 written.set_result(None)
 
         self._writing.add(written)
-        threading.Thread(target=write, name='glassloop: a large argument', daemon=True).start()
         try:
+            threading.Thread(target=write, name='glassloop: a large argument', daemon=True).start()
             await written
         finally:
             self._writing.discard(written)
 
     # ---- workers ----
 
-    async def _next_worker(self) -> WorkerProcess:
+    async def _next_worker(self, first: bool = False) -> WorkerProcess:
+        """When it's our turn. first: before the others, for a job that had its turn already."""
         if len(self._workers) < self.limit:
             return self._hire()
         place: asyncio.Future[WorkerProcess] = self._loop.create_future()
-        self._line.append(place)
+        self._line[place] = None
+        if first:
+            self._line.move_to_end(place, last=False)
         try:
             return await place
         except BaseException:
-            if not place.cancelled() and place.done() and place.exception() is None:
-                self.free(place.result())
-            elif not place.done():
-                place.cancel()
+            self._line.pop(place, None)
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._free(place.result())
             raise
 
     def _hire(self) -> WorkerProcess:
@@ -234,7 +239,7 @@ class ProcessPool:
         self._workers.add(worker)
         return worker
 
-    def free(self, worker: WorkerProcess) -> None:
+    def _free(self, worker: WorkerProcess) -> None:
         """A worker has nothing to do."""
         if worker not in self._workers:
             return
@@ -244,7 +249,7 @@ class ProcessPool:
             return
         line = self._line
         while line:
-            place = line.popleft()
+            place, _ = line.popitem(last=False)
             if not place.done():
                 place.set_result(worker)
                 return
@@ -254,13 +259,13 @@ class ProcessPool:
             if self._sweeping is None:
                 self._sweeping = self._loop.call_later(self._idle_timeout, self._sweep)
 
-    def hung_up(self, worker: WorkerProcess) -> None:
+    def _hung_up(self, worker: WorkerProcess) -> None:
         """The channel has ended, and the process will: if it does not by itself, it is killed."""
         self._discard(worker)
         self._hurry(worker)
         self._fill()
 
-    def ended(self, worker: WorkerProcess) -> None:
+    def _ended(self, worker: WorkerProcess) -> None:
         """A worker process is no more."""
         self._discard(worker)
         self._leaving.discard(worker)
@@ -291,7 +296,7 @@ class ProcessPool:
     def _fill(self) -> None:
         """New workers for those who wait."""
         while self._line and len(self._workers) < self.limit:
-            place = self._line.popleft()
+            place, _ = self._line.popitem(last=False)
             if place.done():
                 continue
             try:
@@ -331,14 +336,18 @@ class ProcessPool:
             await self._wait_for_all()
         except BaseException:
             self._cancel_all()
+            for worker in list(self._workers):
+                self._discard(worker)
             for worker in self._leaving:
                 worker.kill()
             await self._wait_for_all()
             raise
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
-        loop._processes.pools.discard(self)
+        finally:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+                self._sweeping = None
+            if not self._leaving:
+                loop._processes.pools.discard(self)
 
     async def _wait_for_all(self) -> None:
         while self._leaving:
@@ -349,7 +358,7 @@ class ProcessPool:
     def _cancel_all(self) -> None:
         """All calls end by CancelledError, in line or not."""
         self._closing = self._cancelled = True
-        for worker in self._workers:
+        for worker in self._workers | self._leaving:
             if worker.job is not None:
                 worker.job.outcome.cancel()
         for place in self._line:
@@ -358,7 +367,7 @@ class ProcessPool:
         for written in self._writing:
             written.cancel()
 
-    def close_now(self) -> None:
+    def _close_now(self) -> None:
         """The loop is closed: jobs are killed, idle workers end as they should. All are waited for."""
         self._closing = True
         workers = self._workers | self._leaving
@@ -372,7 +381,7 @@ class ProcessPool:
             worker.end_now(max(0.0, end - time.monotonic()))
         self._let_go()
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """In a forked child: these are the parent's workers."""
         self._closing = True
         for worker in self._workers | self._leaving:
@@ -400,7 +409,7 @@ class ProcessPool:
             raise RuntimeError(f'a ProcessPool needs a glassloop event loop; this is {loop!r}')
         pools.pools.add(self)
         self._loop = loop
-        self.children = Children(loop)
+        self._children = Children(loop)
 
 
 class Pools:
@@ -416,14 +425,14 @@ class Pools:
         for pool in list(self.pools):
             if pool is not self.own:
                 warnings.warn(f'unclosed {pool!r}', ResourceWarning, source=pool)
-            pool.close_now()
+            pool._close_now()
         self.pools.clear()
         self.own = None
 
     def forked(self) -> None:
         """In a forked child: forget them."""
         for pool in self.pools:
-            pool.abandon()
+            pool._abandon()
         self.pools.clear()
         self.own = None
 

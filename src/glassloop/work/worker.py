@@ -59,6 +59,12 @@ def main(channel: int, line: int) -> None:
     _hold(line)
     _signal.signal(_signal.SIGINT, _nothing)
     sock = _socket.socket(fileno=channel)
+
+    def let_go() -> None:
+        sock.close()
+        os.close(line)
+
+    os.register_at_fork(after_in_child=let_go)  # a child that a job forks is no worker
     Worker(sock).serve()
     sock.close()
 

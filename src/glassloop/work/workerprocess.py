@@ -20,7 +20,9 @@ Not here: which worker gets which job (processes.py).
 """
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -92,44 +94,36 @@ class WorkerProcess:
         self.returncode: int | None = None
         self._process: Any = None
         self._child: Any = None
-        self._start()
-        self._write(carry.pack((absolute_path(), sys.argv)), carry.SETUP)
+        setup = carry.pack((absolute_path(), [str(argument) for argument in getattr(sys, 'argv', [''])]))
+        with contextlib.ExitStack() as undo:
+            self._start(undo)
+            loop.add_reader(self._sock, self._readable)
+            undo.callback(loop.remove_reader, self._sock)
+            self._child = owner._children.wait_for(self._process, self._exited)
+            undo.pop_all()
+        self._write(setup, carry.SETUP)
 
-    def _start(self) -> None:
+    def _start(self, undo: contextlib.ExitStack) -> None:
+        """The process, and our ends of what connects us; `undo` takes them back."""
         if not sys.executable:
             raise RuntimeError('sys.executable is not known: no Python to start worker processes with')
-        ours, theirs = socket.socketpair()
-        try:
-            theirs_line, self._line = os.pipe()
-            try:
-                command = [sys.executable, *subprocess._args_from_interpreter_flags(), '-P', '-c', START,  # type: ignore[attr-defined]
-                           FOLDER, str(theirs.fileno()), str(theirs_line)]
-                try:
-                    self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                                     pass_fds=(theirs.fileno(), theirs_line))
-                except BaseException:
-                    os.close(self._line)
-                    raise
-            finally:
-                os.close(theirs_line)
-                theirs.close()
-            ours.setblocking(False)
-        except BaseException:
-            ours.close()
-            raise
+        self._sock, theirs = socket.socketpair()
+        undo.callback(self._sock.close)
+        with contextlib.ExitStack() as given:
+            channel = _no_standard_stream(theirs.detach())
+            given.callback(os.close, channel)
+            line, self._line = os.pipe()
+            undo.callback(os.close, self._line)
+            line = _no_standard_stream(line)
+            given.callback(os.close, line)
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            command = [sys.executable, *flags, '-P', '-c', START, FOLDER, str(channel), str(line)]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, line))
+        undo.callback(self._process.wait)
+        undo.callback(self._process.kill)
+        self._sock.setblocking(False)
         self.pid = self._process.pid
-        self._sock = ours
-        self._inbox = carry.Inbox(ours)
-        loop = self._loop
-        try:
-            loop.add_reader(ours, self._readable)
-            self._child = self._owner.children.wait_for(self._process, self._exited)
-        except BaseException:
-            loop.remove_reader(ours)
-            self._process.kill()
-            self._process.wait()
-            self._close()
-            raise
+        self._inbox = carry.Inbox(self._sock)
 
     def __repr__(self) -> str:
         state = f'returncode={self.returncode}' if self.returncode is not None else 'busy' if self.job else 'idle'
@@ -140,6 +134,12 @@ class WorkerProcess:
     def send(self, job: Job, letter: carry.Letter) -> None:
         """Give it a job; the outcome comes to job.outcome. Raises OSError if there is no memory or descriptor for the
         letter; the worker is as free as before then."""
+        if self.returncode is not None:
+            # it died while it was ours
+            letter.close()
+            self.unread = True
+            job.outcome.set_result((NEVER_BEGUN if self.done else BROKEN, self, ()))
+            return
         self._number = self._number + 1 & 0xFFFFFFFF
         self._write(letter, carry.JOB, job)
 
@@ -214,11 +214,12 @@ class WorkerProcess:
                 self.unread = True
             # the channel's end: the process's own is to come
             self._loop.remove_reader(self._sock)
-            self._owner.hung_up(self)
+            self._owner._hung_up(self)
             return False
-        except ValueError:
+        except (ValueError, OverflowError):
             # something in the worker has written into the channel: nothing that it says can be trusted
             self._loop.remove_reader(self._sock)
+            self._owner._hung_up(self)
             self.kill()
             return False
         for kind, number, pickle, buffers in frames:
@@ -232,7 +233,7 @@ class WorkerProcess:
                 self.done += 1
                 if not job.outcome.done():
                     job.outcome.set_result((kind, pickle, buffers))
-                self._owner.free(self)
+                self._owner._free(self)
         return True
 
     def _progress(self, job: Job, pickle: Any, buffers: Any) -> None:
@@ -244,8 +245,8 @@ class WorkerProcess:
             if isinstance(pickle, OSError):
                 raise pickle
             job.context.run(job.on_progress, carry.loads(pickle, buffers))
-        except (SystemExit, KeyboardInterrupt):
-            raise
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._loop.call_soon(_raise, error)  # there may be more to read than this
         except BaseException as error:
             self._loop.call_exception_handler({
                 'message': f'on_progress of {name_of(job.function)} failed',
@@ -285,7 +286,7 @@ class WorkerProcess:
                 # one that is new and doesn't even read its first job won't do better a second time
                 kind = NEVER_BEGUN if self.unread and self.done and not self.killed else BROKEN
                 job.outcome.set_result((kind, self, ()))
-            self._owner.ended(self)
+            self._owner._ended(self)
             if self._ended is not None and not self._ended.done():
                 self._ended.set_result(None)
 
@@ -327,6 +328,20 @@ class WorkerProcess:
 def _send_with(sock: Any, data: Any, memory: int) -> int:
     sent: int = socket.send_fds(sock, [data], [memory])
     return sent
+
+
+def _no_standard_stream(fd: int) -> int:
+    """The same, but not as a standard stream of the worker, where this process has none."""
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def absolute_path() -> list[str]:
