@@ -267,6 +267,67 @@ def test_nothing_is_received_after_close_in_the_middle_of_a_burst(run: Any) -> N
     run(main())
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_an_endpoint_without_a_remote_address_sends_until_connection_lost_returns(run: Any, end: str) -> None:
+    class Polite(Recorder):
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.transport.sendto(b"last", self.to)  # type: ignore[attr-defined]
+            super().connection_lost(exc)
+
+    async def main() -> None:
+        async with endpoint(local_addr=LOCAL) as peer, endpoint(Polite, local_addr=LOCAL) as polite:
+            polite.to = name_of(peer)
+            getattr(polite.transport, end)()
+            assert polite.transport.is_closing()
+            polite.transport.sendto(b"good-bye", polite.to)
+            assert await polite.lost is None
+            assert await peer.received(2) == [b"good-bye", b"last"]
+
+    run(main())
+
+
+def test_one_with_a_remote_address_is_silent_once_it_is_closed(run: Any) -> None:
+    async def main() -> None:
+        async with endpoint(local_addr=LOCAL) as peer:
+            async with endpoint(remote_addr=name_of(peer)) as client:
+                client.transport.close()
+                client.transport.sendto(b"too late")
+                await client.lost
+            async with endpoint(remote_addr=name_of(peer)) as other:
+                other.transport.sendto(b"x")
+                assert await peer.received(1) == [b"x"]
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio reports an AttributeError: its socket is None")
+def test_what_is_sent_after_connection_lost_is_dropped(run: Any) -> None:
+    async def main() -> None:
+        async with endpoint(local_addr=LOCAL) as peer, endpoint(local_addr=LOCAL) as gone:
+            gone.transport.close()
+            await gone.lost
+            reported = reports()
+            for _ in range(5):
+                gone.transport.sendto(b"too late", name_of(peer))
+            assert reported == []
+            peer.transport.sendto(b"x", name_of(peer))
+            assert await peer.received(1) == [b"x"]
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio looks names up at once, and blocks")
+def test_a_name_is_not_looked_up_after_close(run: Any) -> None:
+    async def main() -> None:
+        async with endpoint(local_addr=LOCAL) as closed:
+            closed.transport.close()
+            closed.transport.sendto(b"x", ("localhost", 9))
+            assert closed.transport.get_write_buffer_size() == 0
+            await closed.lost
+
+    run(main())
+
+
 def test_the_protocol_can_be_replaced(run: Any) -> None:
     async def main() -> None:
         async with endpoint(local_addr=LOCAL) as server, endpoint(remote_addr=name_of(server)) as client:

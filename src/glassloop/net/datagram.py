@@ -16,6 +16,9 @@ Names. An address whose host is a name is looked up by the loop's resolver, and 
 answer is there; so do those after it. asyncio blocks the whole loop meanwhile. Datagrams to one name that wait at the
 same time share a lookup.
 
+After close(). What is sent until connection_lost() has returned is still sent, as asyncio does: an endpoint that answers to
+many says good-bye then. But nothing waits any more, and one with a remote address is silent at once.
+
 Errors. An OSError in receiving, sending or looking up is told to error_received(), and the transport goes on: it is
 about one datagram, or the peer, not about the socket. What a protocol raises is reported, and the transport goes on too.
 
@@ -184,7 +187,7 @@ class DatagramTransport(Connection):
             if addr is not None and addr != self._address:
                 raise ValueError(f'Invalid address: must be None or {self._address}')
             addr = self._address
-        if self._state >= _life.LOST:
+        if self._state >= _life.LOST and (self._address or not self._alive):
             return self._send_lost()
         if self._connected:
             addr = None
@@ -204,6 +207,9 @@ class DatagramTransport(Connection):
                 return
             if n >= 0:
                 return
+            if self._state >= _life.LOST:
+                self._drop()
+                return self._send_lost()
             if self._out is None:
                 self._out = deque()
             if type(addr) is not _Lookup:

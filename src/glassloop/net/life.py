@@ -31,7 +31,7 @@ Errors. Nothing escapes into the turn but KeyboardInterrupt and SystemExit. A fa
 reported; an OSError ends the connection and is told to connection_lost(); so does a poller that can't watch the
 descriptor.
 
-Not here: reading and writing (transport.py).
+Not here: reading and writing (transport.py); what a datagram socket still sends when it is LOST (datagram.py).
 """
 import asyncio
 import os
