@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -991,6 +992,17 @@ class TestMisuse:
 
         run(main())
 
+    def test_a_loop_closed_too_early_is_no_reason_to_complain(self, recwarn):
+        source = Source()
+        loop = glassloop.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)  # for the tasks that are destroyed
+        results = amap(double, source.aitems(), limit=2)
+        assert loop.run_until_complete(anext(results)) == 0
+        loop.close()
+        del results
+        gc.collect()
+        assert not recwarn.list
+
     def test_a_closed_loop_is_no_place_to_cancel_on(self, recwarn):
         loop = glassloop.new_event_loop()
         results = amap(double, range(5), limit=2)
@@ -1306,8 +1318,11 @@ class Play:
     def consumer_lets_go(self):
         if self.asking is not None and not self.asking.cancelled():
             self.asking.result()
-        # a task that was cancelled has a traceback, and that the iterator
+        held = weakref.ref(self.results)
         self.results = self.asking = None
+        if held() is not None and (self.closing is None or self.closing.done()):
+            gc.collect()  # by the traceback of a task that was cancelled before it began
+            assert held() is None
 
     # ---- what must hold ----
 

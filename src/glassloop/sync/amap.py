@@ -224,6 +224,8 @@ class _Mapping:
                     return
                 if not self.ending:
                     self.start(item)
+        except GeneratorExit:
+            raise  # destroyed with its loop: nothing can be awaited any more
         except BaseException as error:
             self.fail(error)
         await self.close_source()
