@@ -248,13 +248,16 @@ async def a_send_that_fails_ends_the_connection() -> None:
 @case
 async def a_send_that_fails_later_ends_the_connection_and_wakes_who_drains() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # the kernel takes much less than what is written, so that the rest waits until somebody reads
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         reader, writer = await aio.open_connection(*listener.getsockname())
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         other, _ = listener.accept()
     with other:
         other.setblocking(False)
         writer.write(b"x" * 10_000_000)
         draining = asyncio.ensure_future(writer.drain())
-        await asyncio.sleep(0.01)
+        await turns(2)
         assert not draining.done()
         for call in ("send", "sendmsg"):
             shim.fault(call, errno.EPIPE, fd=fd_of(writer))
@@ -427,11 +430,12 @@ async def a_server_goes_on_when_a_connection_cannot_be_watched() -> None:
     from peers import Recorder
 
     loop = asyncio.get_running_loop()
-    served: list[Any] = []
+    served: asyncio.Queue[Recorder] = asyncio.Queue()
 
     def factory() -> Recorder:
-        served.append(Recorder())
-        return served[-1]  # type: ignore[no-any-return]
+        protocol = Recorder()
+        served.put_nowait(protocol)
+        return protocol
 
     server = await loop.create_server(factory, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
@@ -439,17 +443,13 @@ async def a_server_goes_on_when_a_connection_cannot_be_watched() -> None:
         with socket.create_connection(address) as other:
             other.setblocking(False)
             shim.fault("epoll_add", error, times=1)
-            while not served:
-                await asyncio.sleep(0.001)
-            lost = await served.pop().lost
+            lost = await (await served.get()).lost
             assert isinstance(lost, OSError) and lost.errno == error, lost
             shim.calm()
             assert await loop.sock_recv(other, 1) == b""
         with socket.create_connection(address) as other:
             other.send(b"x")
-            while not served:
-                await asyncio.sleep(0.001)
-            protocol = served.pop()
+            protocol = await served.get()
             await protocol.until(lambda protocol=protocol: protocol.data == b"x")
             protocol.transport.abort()
             await protocol.lost
@@ -870,12 +870,16 @@ def descriptors() -> dict[int, str]:
     return found
 
 
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 async def watched(function: Case) -> None:
     told = reports()
     async with asyncio.timeout(LIMIT):
         await function()
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not others, f"tasks left: {others}"
     assert not told, f"reported: {told}"
