@@ -287,7 +287,7 @@ class Inbox:
             # the usual case: one frame, whole
             if len(data) >= _SIZE:
                 kind, shared, count, job, rest, size = HEAD.unpack_from(data)
-                if not shared and not count and len(data) == _SIZE + rest and rest == size:
+                if not shared and not count and len(data) == _SIZE + rest and rest == size and kind <= PROGRESS:
                     return ((kind, job, memoryview(data)[_SIZE:], ()),)
         self._rest += data
         return self._cut()

@@ -228,7 +228,7 @@ class WorkerProcess:
                 continue  # of a job that is over
             if kind == carry.PROGRESS:
                 self._progress(job, pickle, buffers)
-            else:
+            elif kind in (carry.RESULT, carry.ERROR):
                 self.job = None
                 self.done += 1
                 if not job.outcome.done():
