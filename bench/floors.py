@@ -73,6 +73,8 @@ FLOORS = (
     Floor(r"subprocess (output|communicate).*", 1.0, over="asyncio"),
     Floor(r"subprocess (output|communicate).*", 1.0),
     Floor(r"subprocess output.*", 1.5, "native"),
+    Floor(r"call in a worker process", 1.0, "native", "glassloop"),
+    Floor(r"call in a worker process, CPU of the parent", 2.0, "native", "glassloop"),
     Floor(r"pipe echo.*", 1.0),
     Floor(r"memory of a sleeping task", 1.0, "glassloop", "asyncio"),
     Floor(r"memory of an idle connection", loop="glassloop", at_most=1536),
