@@ -26,7 +26,7 @@ def test_prints_what_stands_below(
 ) -> None:
     file = tmp_path / "program.py"
     file.write_text(program, encoding="utf-8")
-    done = python("-X", "dev", file)
+    done = python("-W", "default::ResourceWarning", file)
     assert (done.stdout.strip(), done.stderr, done.returncode) == (output.strip(), "", 0)
 
 
