@@ -242,7 +242,7 @@ class TestAskedFor:
         )
         told = listed(program.pid)
         assert told["program"].endswith("app0.py")
-        assert told["loops"][0]["task_count"] == 2 - 1
+        assert told["loops"][0]["task_count"] == 1
         program.terminate()
         program.wait(30)
 
@@ -257,6 +257,28 @@ class TestAskedFor:
             asyncio.run(main())
         """, env={"GLASSLOOP_CONTROL": "1"})
         assert listed(program.pid)["loops"]
+
+    def test_by_the_environment_of_a_program_with_a_portal(self, start, private):
+        program = start("""
+            with glassloop.start_blocking_portal() as portal:
+                print('ready', flush=True)
+                sys.stdin.readline()
+        """, env={"GLASSLOOP_CONTROL": "1"})
+        assert listed(program.pid)["loops"][0]["state"] == "idle"
+        program.communicate("end\n", timeout=30)
+        assert sockets(private) == []
+
+    def test_by_a_runner_from_the_first_to_the_last(self, private):
+        with glassloop.Runner(control=True) as runner:
+            assert sockets(private) == []
+            runner.get_loop()
+            for _ in range(2):
+                runner.run(asyncio.sleep(0))
+                assert sockets(private) == [f"{HERE}.sock"]
+        assert sockets(private) == []
+        with pytest.raises(RuntimeError, match="Runner is closed"):
+            runner.run(asyncio.sleep(0))
+        assert sockets(private) == []
 
     def test_where_it_cant_be_had_the_environment_only_warns(self, python, private):
         private.mkdir(mode=0o755)

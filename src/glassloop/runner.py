@@ -57,7 +57,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
     RuntimeError for signals that can't be caught.
 
     control: True lets `glassloop ps`, `tree`, `cancel` and `call` of the same user look at the process and drive it, from
-    run() to close(). None: if GLASSLOOP_CONTROL is set. See docs/outside.md.
+    run() or get_loop() to close(). None: if GLASSLOOP_CONTROL is set. See docs/outside.md.
     """
 
     _loop: asyncio.AbstractEventLoop | None  # asyncio.Runner's
@@ -90,8 +90,13 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         loop, after close(), or with stop_on outside of the main thread; with control=True PermissionError if the
         folder of the control socket isn't private to this user, NotImplementedError without Linux.
         """
-        if self._control or (self._control is None and 'GLASSLOOP_CONTROL' in os.environ):
-            self._open_control(coro)
+        if self._wants_control():
+            try:
+                self.get_loop()
+            except BaseException:
+                if asyncio.iscoroutine(coro):
+                    coro.close()  # it isn't awaited, and that is no mistake of its own
+                raise
         if not asyncio.iscoroutine(coro):
             if not inspect.isawaitable(coro):
                 raise _NotAwaitable(f'{_EXPECTED}, got {coro!r}{_advice(coro)}')
@@ -101,17 +106,17 @@ class Runner(asyncio.Runner):  # type: ignore[misc]  # final for typeshed, but n
         result: T = super().run(coro, context=context) if self._stop is None else self._run_to_stop(coro, context)
         return result
 
-    def _open_control(self, coro: Any) -> None:
-        from .control import hold
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, made at the first call. Raises RuntimeError after close(), and what control=True raises in run()."""
+        loop: asyncio.AbstractEventLoop = super().get_loop()
+        if self._held is None and self._wants_control():
+            from .control import hold
 
-        try:
-            self.get_loop()  # a closed runner opens nothing
-            if self._held is None:
-                self._held = hold(self._control)
-        except BaseException:
-            if asyncio.iscoroutine(coro):
-                coro.close()  # it isn't awaited, and that is no mistake of its own
-            raise
+            self._held = hold(self._control)
+        return loop
+
+    def _wants_control(self) -> bool:
+        return bool(self._control) or (self._control is None and 'GLASSLOOP_CONTROL' in os.environ)
 
     def _run_to_stop(self, coro: Any, context: Context | None) -> Any:
         _refuse_in_loop('Runner.run()')

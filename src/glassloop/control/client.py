@@ -15,6 +15,7 @@ from .folder import Folder, all_paths
 
 CONNECT = 5.0  # seconds until a process is said not to answer
 LIST = 2.0  # seconds for all processes together to answer when they are listed
+LIST_CONNECT = 0.1  # seconds for each to take the connection
 
 _CHUNK = 1 << 16
 
@@ -131,7 +132,7 @@ def processes() -> tuple[list[dict[str, Any]], list[str]]:
     asked: dict[int, Connection | None] = {}
     for pid in pids:
         try:
-            asked[pid] = Connection(pid, {'do': 'ps'}, timeout=max(0.001, deadline - time.monotonic()))
+            asked[pid] = Connection(pid, {'do': 'ps'}, timeout=LIST_CONNECT)
         except ProcessLookupError:
             continue  # dead, and removed
         except TimeoutError:

@@ -132,7 +132,7 @@ def _ps(options: argparse.Namespace) -> int:
     for row in rows:
         cells = [row[0].rjust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2]), row[3].rjust(widths[3]),
                  row[4].ljust(widths[4]), row[5]]
-        print(_fit('  '.join(cells).rstrip()))
+        print(_fit(printable('  '.join(cells).rstrip())))
     return 0
 
 

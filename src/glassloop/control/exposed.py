@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar, overload
@@ -25,8 +26,9 @@ F = TypeVar('F', bound=Exposed)
 MAX_NAME = 200  # characters
 PART = 'exposed'  # where a loop keeps its own
 
-_lock = threading.Lock()
 _of_process: dict[str, Exposed] = {}
+_lock = threading.Lock()  # of who writes; a copy is made at once
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @overload
@@ -85,5 +87,4 @@ def _describe(function: Any) -> str:
 
 def exposed_to(loop: Any) -> dict[str, Exposed]:
     """What can be called in a loop: name -> function. From any thread."""
-    with _lock:
-        return {**_of_process, **getattr(loop, '_parts', {}).get(PART, {})}
+    return {**_of_process, **getattr(loop, '_parts', {}).get(PART, {})}

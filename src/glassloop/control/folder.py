@@ -19,6 +19,7 @@ import time
 
 SUFFIX = '.sock'
 BACKLOG = 64
+RETRY = 0.01  # seconds
 UNFINISHED = 60.0  # seconds after which a socket that has no name yet is somebody's who died
 
 _PRIVATE = 0o700
@@ -153,13 +154,18 @@ class Folder:
 
     def connect(self, pid: int, timeout: float) -> socket.socket:
         """A connection to a process; `timeout` seconds also for each call on it. Raises ProcessLookupError if there is
-        none (a dead one's socket is removed), TimeoutError if it doesn't answer, OSError."""
-        try:
-            return self._connect(f'{pid}{SUFFIX}', timeout)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise ProcessLookupError(f'no process {pid} with a control socket in {self.path}') from None
-        except (BlockingIOError, TimeoutError):
-            raise TimeoutError(f'process {pid} does not answer') from None
+        none (a dead one's socket is removed), TimeoutError if it doesn't take it, OSError."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self._connect(f'{pid}{SUFFIX}', timeout)
+            except (FileNotFoundError, ConnectionRefusedError):
+                raise ProcessLookupError(f'no process {pid} with a control socket in {self.path}') from None
+            except (BlockingIOError, TimeoutError):
+                # as many as may wait are waiting; the kernel does not tell when there is room
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f'process {pid} does not answer') from None
+                time.sleep(RETRY)
 
     def _connect(self, name: str, timeout: float) -> socket.socket:
         identity = self._identity(name)
