@@ -84,3 +84,7 @@ cdef class Connection(Watcher):
     @cython.final
     cdef int _flow_failed(self, object error, str message) except -1
     cpdef is_closing(self)
+
+cdef tuple limits(object high, object low, Py_ssize_t default)
+cdef int report(LoopBase core, object transport, object protocol, object error, str message) except -1
+cdef int ended(LoopBase core, object transport, object protocol, object error, str message) except -1

@@ -304,15 +304,8 @@ class Connection(Watcher):
 
     def _callback_failed(self, error, callback):
         """connection_made() or connection_lost() raised."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        self._core.call_exception_handler({
-            'message': f'Exception in callback {getattr(callback, "__qualname__", "connection_lost")}()',
-            'exception': error,
-            'transport': self,
-            'protocol': self._protocol,
-        })
-        return 0
+        name = getattr(callback, '__qualname__', 'connection_lost')
+        return report(self._core, self, self._protocol, error, f'Exception in callback {name}()')
 
     def _fatal_error(self, exc, message='Fatal error on transport'):
         self._failed(exc, message)
@@ -323,18 +316,7 @@ class Connection(Watcher):
 
     def _failed(self, error, message):
         """An exception ended the connection. One that is no OSError is reported."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        if isinstance(error, OSError):
-            if self._core._debug:
-                logger.debug('%r: %s', self, message, exc_info=(type(error), error, error.__traceback__))
-        else:
-            self._core.call_exception_handler({
-                'message': message,
-                'exception': error,
-                'transport': self,
-                'protocol': self._protocol,
-            })
+        ended(self._core, self, self._protocol, error, message)
         if self._state < LOST:
             self._lose(FAIL, error)
         return 0
@@ -422,15 +404,8 @@ class Connection(Watcher):
     def set_write_buffer_limits(self, high=None, low=None):
         """Set the marks in bytes: above `high` the protocol's pause_writing() is called, at `low` or below its
         resume_writing(). By default 64 KiB and a quarter of `high`. Raises ValueError unless high >= low >= 0."""
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f'high ({high!r}) must be >= low ({low!r}) must be >= 0')
-        self._high = high
-        self._low = low
-        if self._out_size > high:
+        self._high, self._low = limits(high, low, HIGH_WATER)
+        if self._out_size > self._high:
             self._flush()
         self._pause_writing()
 
@@ -453,15 +428,36 @@ class Connection(Watcher):
         return 0
 
     def _flow_failed(self, error, message):
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        self._core.call_exception_handler({
-            'message': message,
-            'exception': error,
-            'transport': self,
-            'protocol': self._protocol,
-        })
-        return 0
+        return report(self._core, self, self._protocol, error, message)
+
+
+def limits(high, low, default):
+    """(high, low): the marks in bytes of flow control, as the program gave them. `default`: of the high one. Raises
+    ValueError unless high >= low >= 0."""
+    if high is None:
+        high = default if low is None else 4 * low
+    if low is None:
+        low = high // 4
+    if not high >= low >= 0:
+        raise ValueError(f'high ({high!r}) must be >= low ({low!r}) must be >= 0')
+    return high, low
+
+
+def report(core, transport, protocol, error, message):
+    """Tell the loop's exception handler of what a protocol raised. KeyboardInterrupt and SystemExit go on their way."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
+    core.call_exception_handler({'message': message, 'exception': error, 'transport': transport, 'protocol': protocol})
+    return 0
+
+
+def ended(core, transport, protocol, error, message):
+    """An exception ends a connection: one that is no OSError is reported."""
+    if not isinstance(error, OSError):
+        return report(core, transport, protocol, error, message)
+    if core._debug:
+        logger.debug('%r: %s', transport, message, exc_info=(type(error), error, error.__traceback__))
+    return 0
 
 
 def _closed_socket():

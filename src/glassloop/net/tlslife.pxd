@@ -2,6 +2,7 @@ cimport cython
 from glassloop.core cimport leaf as _leaf
 from glassloop.core.leaf cimport LoopBase
 from glassloop.net cimport adopt as _adopt
+from glassloop.net cimport life as _life
 from glassloop.net.transport cimport Sink, StreamTransport
 
 cdef int NEW
@@ -22,6 +23,8 @@ cdef int DATA
 cdef int BUFFERED
 cdef int DIRECT
 cdef int ADOPTED
+cdef Py_ssize_t READ_HIGH
+cdef Py_ssize_t WRITE_HIGH
 cdef tuple _NEXT
 cdef tuple _NAMES
 cdef object BufferedProtocol
@@ -121,5 +124,3 @@ cdef class TLSConnection(Sink):
     cdef int _resume_writing(self) except -1
     @cython.final
     cdef int _flow_failed(self, object error, str message) except -1
-
-cdef tuple _limits(object high, object low, object kib)

@@ -44,6 +44,7 @@ from asyncio.sslproto import _SSLProtocolTransport
 
 from ..core import leaf as _leaf
 from . import adopt as _adopt
+from . import life as _life
 from .transport import Sink, StreamTransport
 
 NEW = 0
@@ -80,6 +81,10 @@ DATA = 0  # data_received()
 BUFFERED = 1  # get_buffer() and buffer_updated()
 DIRECT = 2  # a Sink
 ADOPTED = 3  # data_received() of asyncio's streams, with a reader of ours behind
+
+# by default, in bytes
+READ_HIGH = constants.FLOW_CONTROL_HIGH_WATER_SSL_READ * 1024
+WRITE_HIGH = constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE * 1024
 
 BufferedProtocol = asyncio.BufferedProtocol
 
@@ -373,18 +378,7 @@ class TLSConnection(Sink):
     def _failed(self, error, message):
         """An exception ends the connection. One that is no OSError is reported. What was encrypted before still goes out, if
         that is possible at once."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        if isinstance(error, OSError):
-            if self._core._debug:
-                logger.debug('%r: %s', self, message, exc_info=(type(error), error, error.__traceback__))
-        else:
-            self._core.call_exception_handler({
-                'message': message,
-                'exception': error,
-                'transport': self,
-                'protocol': self._protocol,
-            })
+        _life.ended(self._core, self, self._protocol, error, message)
         if self._state >= CLOSING:
             return 0
         self._error = error
@@ -425,14 +419,8 @@ class TLSConnection(Sink):
         self._sink = None
         self._error = None
         if failed is not None:
-            if isinstance(failed, (KeyboardInterrupt, SystemExit)):
-                raise failed
-            self._core.call_exception_handler({
-                'message': f'Exception in callback {getattr(lost, "__qualname__", "connection_lost")}()',
-                'exception': failed,
-                'transport': self,
-                'protocol': protocol,
-            })
+            name = getattr(lost, '__qualname__', 'connection_lost')
+            _life.report(self._core, self, protocol, failed, f'Exception in callback {name}()')
 
     def is_closing(self):
         """True from close(), abort(), the peer's end or an error on."""
@@ -528,7 +516,7 @@ class TLSConnection(Sink):
     def set_read_buffer_limits(self, high=None, low=None):
         """Set the marks in bytes: while reading is paused the transport below is read up to `high`, and again from `low` on.
         By default 256 KiB and a quarter of `high`. Raises ValueError unless high >= low >= 0."""
-        self._in_high, self._in_low = _limits(high, low, constants.FLOW_CONTROL_HIGH_WATER_SSL_READ)
+        self._in_high, self._in_low = _life.limits(high, low, READ_HIGH)
         if self._lower_paused and self._incoming.pending <= self._in_low:
             self._lower_paused = False
             self._lower.resume_reading()
@@ -556,7 +544,7 @@ class TLSConnection(Sink):
     def set_write_buffer_limits(self, high=None, low=None):
         """Set the marks in bytes: above `high` the protocol's pause_writing() is called, at `low` or below its
         resume_writing(). By default 512 KiB and a quarter of `high`. Raises ValueError unless high >= low >= 0."""
-        self._high, self._low = _limits(high, low, constants.FLOW_CONTROL_HIGH_WATER_SSL_WRITE)
+        self._high, self._low = _life.limits(high, low, WRITE_HIGH)
         self._control()
 
     def _control(self):
@@ -588,22 +576,4 @@ class TLSConnection(Sink):
         return 0
 
     def _flow_failed(self, error, message):
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        self._core.call_exception_handler({
-            'message': message,
-            'exception': error,
-            'transport': self,
-            'protocol': self._protocol,
-        })
-        return 0
-
-
-def _limits(high, low, kib):
-    if high is None:
-        high = kib * 1024 if low is None else 4 * low
-    if low is None:
-        low = high // 4
-    if not high >= low >= 0:
-        raise ValueError(f'high ({high!r}) must be >= low ({low!r}) must be >= 0')
-    return high, low
+        return _life.report(self._core, self, self._protocol, error, message)
