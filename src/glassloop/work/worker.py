@@ -170,7 +170,8 @@ class _Job:
                 f'the call cannot be unpickled in a worker process: {type(error).__name__}: {error}') from error
         del pickle, buffers
         context = Context()
-        context.run(self._prepare, variables, listened)
+        if variables or listened:
+            context.run(self._prepare, variables, listened)
         return context.run(function, *args, **kwargs)
 
     def _prepare(self, variables: list[bytes], listened: bool) -> None:
