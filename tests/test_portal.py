@@ -484,12 +484,26 @@ class TestItsLife:
 
 
 class TestCtrlC:
-    """The main thread waits in call(); the signal comes when the job says so."""
+    """The main thread waits in call(); the signal comes when the job says so. A signal that comes just before the main
+    thread goes to sleep doesn't wake it, so it is sent until there was a KeyboardInterrupt."""
 
     PRELUDE = (
-        "import asyncio, glassloop, os, signal, sys, threading\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def ctrl_c(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "import asyncio, glassloop, os, signal, sys, threading, time\n"
+        "wanted = 0\n"
+        "def interrupt(number, frame):\n"
+        "    global wanted\n"
+        "    if wanted:\n"
+        "        wanted -= 1\n"
+        "        raise KeyboardInterrupt\n"
+        "signal.signal(signal.SIGINT, interrupt)\n"
+        "def insist():\n"
+        "    while wanted:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.01)\n"
+        "def ctrl_c():\n"
+        "    global wanted\n"
+        "    wanted += 1\n"
+        "    threading.Thread(target=insist, daemon=True).start()\n"
     )
 
     def test_cancels_the_call_and_waits_for_its_end(self, python):

@@ -11,9 +11,12 @@ thread may never return: so that is not the loop's business but that of a thread
 process by os._exit(), because nothing gentler would be sure to work: no `finally` block is run, no atexit
 function. The standard streams are flushed, and the child processes of the loop are killed.
 
-The handlers are Python's: the interpreter calls them between two bytecodes of the main thread. So they don't import,
-print, or take a lock, but only note the signal and wake others. What lets no signal through (a long computation in C)
-delays the first signal; it doesn't delay the deadline unless it holds the GIL all the time, too.
+The interpreter calls a signal's handler between two bytecodes of the main thread; that may be late (a computation in C,
+a signal that comes just before a system call), or never. So the watchdog hears of signals by itself: the wake-up
+descriptor (signal.set_wakeup_fd()) leads to its pipe, into which the interpreter writes each signal's number when it
+comes. It passes the wake-up on to the loop. If somebody else has or takes the wake-up descriptor
+(loop.add_signal_handler(), uvloop) the handlers remain. They are called anywhere, so they take no lock, import nothing
+and print nothing.
 
 Not here: what is cancelled and in which order (asyncio.Runner, and runner.py).
 """
@@ -21,11 +24,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -34,6 +38,8 @@ from .snapshot import Place, describe, is_runtime, name_of, snapshot, thread_sta
 __all__ = ('GracefulStop', 'report')
 
 T = TypeVar('T')
+
+_LONGEST_POLL = 1e9  # milliseconds: it takes a C int
 
 #: how long the last words may take, in seconds: stderr may be a pipe that nobody reads
 LAST_WORDS_SECONDS = 2.0
@@ -47,13 +53,13 @@ class GracefulStop:
     """
 
     def __init__(self, stop_on: Iterable[int], grace: float) -> None:
-        self._signals = _checked(stop_on)
+        self._stop_on = _checked(stop_on)
         if not isinstance(grace, (int, float)):
             raise TypeError(f'grace must be a number of seconds, not {grace!r}')
         if not grace >= 0:
             raise ValueError(f'grace must be a number of seconds that is not negative, not {grace!r}')
-        self._grace = min(float(grace), threading.TIMEOUT_MAX)
-        self._before: dict[int, Any] = {}
+        self._grace = float(grace)
+        self._handlers_before: dict[int, Any] = {}
         self._loop: Any = None
         self._main: asyncio.Task[Any] | None = None
         self._signal: int | None = None  # the first that came
@@ -78,11 +84,14 @@ class GracefulStop:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError('stop_on: signals can be handled only in the main thread')
         if self._watchdog is None:
-            self._watchdog = _Watchdog(self._loop, self._grace)
+            self._watchdog = _Watchdog(self, self._loop, self._grace)
         self._watchdog.busy = True
         try:
-            for number in self._signals:
-                self._before[number] = signal.signal(number, self._arrived)
+            taken_by = signal.set_wakeup_fd(self._watchdog.write_fd, warn_on_full_buffer=False)
+            if taken_by != -1:
+                signal.set_wakeup_fd(taken_by)
+            for number in self._stop_on:
+                self._handlers_before[number] = signal.signal(number, self._arrived)
         except BaseException as error:
             self._restore()
             self._watchdog.dismiss()
@@ -93,16 +102,20 @@ class GracefulStop:
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
                  tb: TracebackType | None) -> None:
-        assert self._watchdog is not None
-        self._watchdog.busy = False
-        self._restore()
+        if self._watchdog is not None:  # else this is a child of fork()
+            self._watchdog.busy = False
+            self._restore()
 
     def _restore(self) -> None:
-        for number, before in self._before.items():
-            # who has put another handler in place of ours keeps it
-            if signal.getsignal(number) == self._arrived:
+        """Put handlers and wake-up descriptor back. Who has put another in place of ours keeps it."""
+        for number, before in self._handlers_before.items():
+            if self.handles(number):
                 signal.signal(number, signal.SIG_DFL if before is None else before)
-        self._before.clear()
+        self._handlers_before.clear()
+        assert self._watchdog is not None
+        found = signal.set_wakeup_fd(-1)
+        if found != self._watchdog.write_fd:
+            signal.set_wakeup_fd(found)
 
     def begin(self) -> None:
         """A new run: what came of the one before is forgotten."""
@@ -110,6 +123,13 @@ class GracefulStop:
             self._watchdog.dismiss()
         self._main = self._signal = self._watchdog = None
         self._cancelled = self._told = False
+
+    def forked(self) -> None:
+        """In a child of fork(): the loop is the parent's, and so is the watchdog. Signals do what they did before."""
+        self._restore()
+        assert self._watchdog is not None
+        self._watchdog.close()
+        self._watchdog = None
 
     async def _drive(self, main: Awaitable[T]) -> T:
         self._main = asyncio.current_task()
@@ -152,22 +172,20 @@ class GracefulStop:
 
     # ---- the signals ----
 
+    def handles(self, number: int) -> bool:
+        """True if the signal's handler is ours."""
+        return number in self._handlers_before and signal.getsignal(number) == self._arrived
+
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        watchdog = self._watchdog
-        assert watchdog is not None
-        if watchdog.pid != os.getpid():
-            # a child of fork(): there is no watchdog, and the loop is the parent's
-            signal.signal(number, self._before.get(number) or signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
+        assert self._watchdog is not None
+        self._watchdog.handled(number)
+        self.stop(number)
+
+    def stop(self, number: int) -> None:
+        """A signal came: cancel main. Called in the handler, and by the watchdog; for the same signal, mostly."""
         if self._signal is None:
             self._signal = number
-        watchdog.signal(number)
-        try:
-            self._loop.call_soon_threadsafe(self._cancel)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
+        _wake(self._loop, self._cancel)
 
     def _cancel(self) -> None:
         main = self._main
@@ -175,55 +193,110 @@ class GracefulStop:
             self._cancelled = main.cancel()
 
 
+def _wake(loop: Any, callback: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
+def _nothing() -> None:
+    """What a loop is woken with to look for signals."""
+
+
+def _after_fork() -> None:
+    for number in signal.valid_signals():
+        stop = getattr(signal.getsignal(number), '__self__', None)
+        if isinstance(stop, GracefulStop) and stop.armed:
+            stop.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Watchdog:
     """A thread that sleeps until a signal comes, and then until the grace is over. It alone ends the process."""
 
-    def __init__(self, loop: Any, grace: float) -> None:
-        self.pid = os.getpid()
+    def __init__(self, stop: GracefulStop, loop: Any, grace: float) -> None:
         self.busy = False  # run() or close() is under way
+        self._stop = stop
         self._loop = loop
         self._grace = grace
-        self._signals: list[int] = []
-        self._deadline = 0.0
+        # A signal is in both, in one alone if the handler is late or somebody took the wake-up descriptor.
+        self._heard: list[int] = []
+        self._handled: list[int] = []
+        self._deadline: float | None = None
         self._dismissed = False
         self._ending = False
         self._decided = threading.Event()
         self._spoken = threading.Event()
-        self._asleep = threading.Lock()  # taken by who sleeps, released by who wakes him
-        self._asleep.acquire()
-        threading.Thread(target=self._watch, name='glassloop-stop', daemon=True).start()
+        self._closing = threading.Lock()
+        self._open = True
+        self._read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+        os.set_blocking(self.write_fd, False)
+        self._thread = threading.Thread(target=self._watch, name='glassloop-stop', daemon=True)
+        self._thread.start()
 
-    def signal(self, number: int) -> None:
-        """A signal came. Called in its handler."""
-        if not self._signals:
-            self._deadline = time.monotonic() + self._grace
-        self._signals.append(number)
-        self._wake()
+    def handled(self, number: int) -> None:
+        """A signal's handler was called; this is called by it."""
+        self._begin_the_grace()
+        self._handled.append(number)
+        self._ring()
 
     def dismiss(self) -> None:
         """There is nothing more to watch."""
         self._dismissed = True
-        self._wake()
+        with self._closing:
+            if self._open:
+                self._ring()
+        self._thread.join()
+
+    def close(self) -> None:
+        with self._closing:
+            if self._open:
+                self._open = False
+                os.close(self._read_fd)
+                os.close(self.write_fd)
 
     @property
     def left(self) -> float | None:
-        return max(0.0, self._deadline - time.monotonic()) if self._signals else None
+        """Seconds to the deadline; None as long as there was no signal."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _wake(self) -> None:
+    @property
+    def _signals(self) -> list[int]:
+        # what was heard is in the order in which it came; handlers are called in that of the numbers
+        return self._heard if len(self._heard) >= len(self._handled) else self._handled
+
+    def _begin_the_grace(self) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._grace
+
+    def _ring(self) -> None:
         try:
-            self._asleep.release()
-        except RuntimeError:
-            return  # somebody has just woken it
+            os.write(self.write_fd, b'\0')
+        except BlockingIOError:
+            return  # there is enough in the pipe to wake it
 
     def _watch(self) -> None:
+        try:
+            self._wait_for_a_signal()
+            if not self._dismissed:
+                # made now: while the interpreter ends there can be no new thread
+                threading.Thread(target=self._speak, name='glassloop-last-words', daemon=True).start()
+                self._wait_for_the_end()
+        finally:
+            self.close()
+
+    def _wait_for_a_signal(self) -> None:
         while not self._signals and not self._dismissed:
-            self._asleep.acquire()
-        if self._dismissed:
-            return
-        # made now: while the interpreter ends there can be no new thread
-        threading.Thread(target=self._speak, name='glassloop-last-words', daemon=True).start()
+            self._hear(None)
+
+    def _wait_for_the_end(self) -> None:
         while len(self._signals) < 2 and not self._dismissed and (left := self.left):
-            self._asleep.acquire(timeout=left)
+            self._hear(left)
         # A program that caught what run() raised, and went on to other things, is left alone.
         self._ending = not self._dismissed and (self.busy or _interpreter_ends())
         self._decided.set()
@@ -233,6 +306,20 @@ class _Watchdog:
                 _kill_children(self._loop)
             finally:
                 os._exit(128 + self._signals[-1])
+
+    def _hear(self, timeout: float | None) -> None:
+        """Wait for something in the pipe, `timeout` seconds at most."""
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLIN)
+        if not poll.poll(None if timeout is None else min(timeout * 1000 + 1, _LONGEST_POLL)):
+            return
+        for number in os.read(self._read_fd, 4096):
+            if self._stop.handles(number):
+                self._begin_the_grace()
+                self._heard.append(number)
+                self._stop.stop(number)
+            elif number:
+                _wake(self._loop, _nothing)
 
     def _speak(self) -> None:
         """In a thread that may be left behind: nobody may be reading what is written."""
