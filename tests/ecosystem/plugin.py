@@ -94,19 +94,13 @@ def _use_glassloop(loops: Loops) -> None:
     _tell_blockbuster()
 
 
-# what blockbuster lets asyncio do, by the name of asyncio's file: ours. Compiled frames aren't seen, hence run_forever.
-_OUR_LOOP = ("glassloop/core/lifecycle.py", {"run_forever"})
-_MAY_CALL = {
-    "os.read": ("glassloop/work/spawn.py", {"__init__"}),  # subprocess.Popen, as it starts a process
-    "os.sendfile": _OUR_LOOP,  # on a non-blocking socket
-    "os.stat": _OUR_LOOP,  # the files of Unix sockets, as a server begins
-    "os.unlink": _OUR_LOOP,  # and as it ends
-}
+# What blockbuster lets asyncio do, by the name of asyncio's file: subprocess.Popen, as it starts a process.
+_MAY_CALL = {"os.read": ("glassloop/work/spawn.py", {"__init__"})}
 
 
 def _tell_blockbuster() -> None:
-    """blockbuster makes a test fail that blocks its loop. asyncio's own calls that look like it, such as os.sendfile() on
-    a socket, it knows by the names of asyncio's files; it is told of ours."""
+    """blockbuster makes a test fail that blocks its loop. asyncio's own calls that look like it are known to it by the names
+    of asyncio's files; it is told of ours (see docs/tools.md)."""
     try:
         from blockbuster import BlockBuster
     except ImportError:

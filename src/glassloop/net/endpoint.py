@@ -9,13 +9,13 @@ Not here: moving datagrams (datagram.py), names (resolve.py).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import stat
 from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
+from . import calls
 from .datagram import DatagramTransport
 from .resolve import ensure_resolved
 
@@ -105,8 +105,8 @@ async def _pairs(
 def _remove_stale(path: str) -> None:
     """Remove the socket that an earlier process left at this path."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(calls.stat(path).st_mode):
+            calls.remove(path)
     except FileNotFoundError:
         return
     except OSError as e:

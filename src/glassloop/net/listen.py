@@ -18,7 +18,7 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import checks
+from . import calls, checks
 from .resolve import AddrInfo, ensure_resolved
 from .server import Server
 
@@ -228,8 +228,8 @@ def _is_abstract(path: str | bytes) -> bool:
 def _remove_stale(path: str | bytes) -> None:
     """A socket's file outlives the socket: bind() would find the address in use."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(calls.stat(path).st_mode):
+            calls.remove(path)
     except FileNotFoundError:
         return
     except OSError as e:
@@ -243,6 +243,6 @@ def _socket_files(sock: socket.socket) -> list[tuple[str | bytes, int]]:
     if not path or _is_abstract(path):
         return []
     try:
-        return [(path, os.stat(path).st_ino)]
+        return [(path, calls.stat(path).st_ino)]
     except FileNotFoundError:
         return []

@@ -28,6 +28,7 @@ from asyncio.trsock import TransportSocket
 
 from ..core import leaf as _leaf
 from ..core.leaf import Watcher
+from . import calls
 from . import transport as _transport
 
 READ = 1
@@ -308,8 +309,8 @@ class Server(asyncio.Server):
         """Unless somebody else put a file of their own in the same place."""
         for path, inode in self._socket_files:
             try:
-                if os.stat(path).st_ino == inode:
-                    os.unlink(path)
+                if calls.stat(path).st_ino == inode:
+                    calls.unlink(path)
             except FileNotFoundError:
                 continue  # it is gone: that is what was wanted
             except OSError as e:

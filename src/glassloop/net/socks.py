@@ -19,7 +19,7 @@ from _socket import socket as _BaseSocket
 from ..core import future as _future
 from ..core import leaf as _leaf
 from ..core.leaf import Op
-from . import checks
+from . import calls, checks
 from . import descriptors as _descriptors
 from .descriptors import Descriptors
 from .resolve import ensure_resolved, literal
@@ -265,7 +265,7 @@ class sock_sendfile(SockOp):
     def _attempt(self):
         size = MOST if self._left is None else min(self._left, MOST)
         try:
-            n = os.sendfile(self._descriptor._fd, self._file.fileno(), self._offset, size)
+            n = calls.sendfile(self._descriptor._fd, self._file.fileno(), self._offset, size)
         except (BlockingIOError, InterruptedError):
             return False
         self._offset += n

@@ -9,9 +9,9 @@ that the socket takes more: a large file leaves the others their turn. What goes
 affair, and the connection goes on; what goes wrong with the connection ends it, and the caller is told.
 """
 import errno
-import os
 
 from ..core import leaf as _leaf
+from . import calls
 
 #: bytes that one call is asked to send at most
 MOST = 1 << 30
@@ -72,7 +72,7 @@ class FileSource(Source):
                 return False
             self._head = None
         try:
-            n = os.sendfile(fd, self._file.fileno(), self._offset, MOST if self._left < 0 else min(self._left, MOST))
+            n = calls.sendfile(fd, self._file.fileno(), self._offset, MOST if self._left < 0 else min(self._left, MOST))
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as e:
