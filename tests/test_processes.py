@@ -274,6 +274,7 @@ def test_what_main_defines_travels_and_the_program_is_not_run_again(tmp_path: Pa
     done = python(program)
     assert (done.stdout, done.stderr) == (wanted, "")
     assert python("-c", MAIN).stdout == wanted
+    assert python("-m", "glassloop", "run", program).stdout == wanted
 
 
 def test_without_cloudpickle_what_main_defines_is_refused_with_advice(tmp_path: Path, python: Callable[..., Any]) -> None:
@@ -331,6 +332,26 @@ def test_a_variable_without_a_name_is_carried_to_a_function_that_refers_to_it(ru
             assert await pool.run(lambda: (local.set(7), local.get())[1]) == 7
 
     run(main())
+
+
+def test_variables_of_main_and_those_that_main_has_from_a_module_are_carried(tmp_path: Path, python: Callable[..., Any]) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import contextvars, glassloop\n"
+        "from glassloop import to_process\n"
+        "from process_jobs import get_variable, variable\n"
+        "own = contextvars.ContextVar('own', default='default')\n"
+        "def get(): return own.get(), variable.get()\n"
+        "async def main():\n"
+        "    print(await to_process(get))\n"
+        "    own.set('mine')\n"
+        "    variable.set('theirs')\n"
+        "    print(await to_process(get), await to_process(get_variable))\n"
+        "glassloop.run(main())\n"
+    )
+    assert python(program).stdout == "('default', 'unset')\n('mine', 'theirs') theirs\n"
 
 
 def test_a_value_that_cannot_be_pickled_is_left_out(run: Run) -> None:

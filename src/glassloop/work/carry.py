@@ -24,6 +24,7 @@ import _socket
 import os
 import sys
 from _struct import Struct
+from functools import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def _pack_by_value(by_value: Any, thing: object, whole: bool) -> Letter:
         raise PicklingError(str(error) or type(error).__name__) from error
 
 
+@cache
 def _by_value() -> Any:
     """The pickler for what has no name that another process finds; None where cloudpickle isn't installed."""
     try:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NOT_CARRIED = 'sniffio', 'glassloop'
+_MAIN = '__main__', '__mp_main__'
+
+
+def _is_main(item: tuple[str, object]) -> bool:
+    return item[0] in _MAIN
 
 
 class Names:
@@ -34,10 +39,15 @@ class Names:
         self.twins: dict[tuple[str, str], ContextVar[Any]] = {}
 
     def of(self, variable: ContextVar[Any]) -> tuple[str, str] | None:
-        """(module, attribute), or None if it is no attribute of a module."""
+        """(module, attribute), or None if it is no attribute of a module. Of __main__ only if of no other module, which may
+        be where __main__ has it from."""
         if variable not in self._known:
-            for module_name, module in list(sys.modules.items()):
-                for attribute, value in list(getattr(module, '__dict__', {}).items()):
+            for module_name, module in sorted(sys.modules.items(), key=_is_main):
+                try:
+                    attributes = object.__getattribute__(module, '__dict__')  # past lazy modules, which would be loaded
+                except AttributeError:
+                    continue
+                for attribute, value in list(attributes.items()):
                     if type(value) is ContextVar:
                         self._known.setdefault(value, (module_name, attribute))
             self._known.setdefault(variable, None)
@@ -48,20 +58,22 @@ class Names:
         name = self.of(variable)
         if name is None:
             name = next((name for name, twin in self.twins.items() if twin is variable), ('', str(id(variable))))
-        elif name[0] != '__main__':
+        elif name[0] in _MAIN:
+            name = '', name[1]  # the word itself would have pickle look for what is __main__'s
+        else:
             return name
         try:
             return *name, variable.name, Context().run(variable.get)  # the default
         except LookupError:
             return *name, variable.name
 
-    def find(self, module: str, attribute: str, label: str = '', *default: Any) -> ContextVar[Any]:
+    def find(self, module: str, attribute: str, label: str | None = None, *default: Any) -> ContextVar[Any]:
         """The variable of this name in this process. Raises what importing the module raises, AttributeError."""
-        if label == '':
+        if label is None:
             from importlib import import_module
 
             return getattr(import_module(module), attribute)
-        found = getattr(sys.modules.get(module), attribute, None)
+        found = getattr(sys.modules.get('__main__'), attribute, None)
         if type(found) is ContextVar:
             return found
         twin = self.twins.get((module, attribute))
