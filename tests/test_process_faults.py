@@ -444,6 +444,48 @@ def test_no_worker_outlives_its_parent(how: str, tmp_path: Path) -> None:
     assert not left
 
 
+def ctrl_c_program(folder: Path) -> Path:
+    program = folder / "program.py"
+    program.write_text(
+        "import asyncio, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import glassloop, process_jobs as jobs\n"
+        "async def main():\n"
+        "    async with glassloop.ProcessPool(3) as pool:\n"
+        "        await pool.run(jobs.pid)\n"
+        "        calls = [pool.run(jobs.announce, f'{sys.argv[1]}/begun', 'sleep', 600), pool.run(jobs.sleep, 600)]\n"
+        "        if len(sys.argv) > 2: calls = [pool.run(jobs.sleep, 600) for _ in range(3)]\n"
+        "        tasks = [asyncio.create_task(call) for call in calls]\n"
+        "        await asyncio.sleep(0)\n"
+        "        print('started', flush=True)\n"
+        "        await asyncio.wait(tasks)\n"
+        "if __name__ == '__main__': glassloop.run(main())\n"
+    )
+    return program
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_ctrl_c_ends_the_program_and_its_workers_without_a_word_of_theirs(early: bool, tmp_path: Path) -> None:
+    """A terminal sends it to all of them; early: while workers start."""
+    command = [sys.executable, str(ctrl_c_program(tmp_path)), str(tmp_path), *(["early"] if early else [])]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        end = time.monotonic() + LIMIT
+        while not early and not (tmp_path / "begun").exists():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT * 2)
+    assert process.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == errors.count("KeyboardInterrupt\n") + errors.count("CancelledError\n")
+    assert "worker.py" not in errors and "importlib" not in errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 @not_sanitized
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_lets_go_and_has_a_pool_of_its_own(run: Run) -> None:

@@ -58,6 +58,7 @@ def main(channel: int, line: int) -> None:
     os.set_inheritable(line, False)
     _hold(line)
     _signal.signal(_signal.SIGINT, _nothing)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])  # the parent blocked it for our start
     sock = _socket.socket(fileno=channel)
 
     def let_go() -> None:

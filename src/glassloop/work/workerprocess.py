@@ -118,7 +118,12 @@ class WorkerProcess:
             given.callback(os.close, line)
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
             command = [sys.executable, *flags, '-P', '-c', START, FOLDER, str(channel), str(line)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, line))
+            # Ctrl-C finds a new Python with a traceback: the worker lets it in when it has a handler
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, line))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         undo.callback(self._process.wait)
         undo.callback(self._process.kill)
         self._sock.setblocking(False)
