@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -160,8 +161,15 @@ def test_a_large_bytes_object_is_not_copied_to_be_pickled() -> None:
     assert letter.size > len(data) and max(len(piece) for piece in letter.pieces) == len(data)
 
 
-def test_a_temporary_file_does_where_there_is_no_memfd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "memfd_create")
+@pytest.mark.parametrize("why", ["an old system", "a sandbox"])
+def test_a_temporary_file_does_where_there_is_no_memfd(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise OSError(errno.EPERM, "not permitted")
+
+    if why == "a sandbox":
+        monkeypatch.setattr(os, "memfd_create", refuse)
+    else:
+        monkeypatch.delattr(os, "memfd_create")
     ours, theirs = socket.socketpair()
     with ours, theirs:
         letter = carry.pack(np.arange(1_000_000))

@@ -140,6 +140,7 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
         super()._forked()
         if '_processes' in self._parts:
             self._processes.forked()
+        self._parts.pop('_interpreters', None)  # their threads are the parent's
 
     # ---- connections and servers ----
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import _pickle
 import _socket
+import errno
 import os
 import sys
 from _struct import Struct
@@ -225,7 +226,11 @@ def loads(pickle: Any, buffers: Sequence[Any]) -> Any:
 
 def _memory_file() -> int:
     if hasattr(os, 'memfd_create'):
-        return os.memfd_create('glassloop', os.MFD_CLOEXEC)
+        try:
+            return os.memfd_create('glassloop', os.MFD_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM):  # some sandboxes don't have it
+                raise
     import tempfile
 
     with tempfile.TemporaryFile() as file:
@@ -336,8 +341,6 @@ class Inbox:
         return frames
 
     def _mapped(self, size: int, sizes: Sequence[int]) -> tuple[Any, Sequence[Any]]:
-        import errno
-
         if not self._descriptors:
             raise ValueError('a frame speaks of shared memory that did not come with it')
         descriptor = self._descriptors.pop(0)

@@ -72,14 +72,17 @@ def main(channel: int, line: int) -> None:
 
 def _hold(line: int) -> None:
     """From now on this process ends with its parent."""
-    if sys.platform != 'linux':
+    try:
+        if sys.platform != 'linux':
+            raise OSError
+        fcntl.fcntl(line, _F_SETSIG, _signal.SIGKILL)
+        fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(line, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    except OSError:
         from threading import Thread
 
         Thread(target=_wait_for_end, args=(line,), daemon=True).start()
         return
-    fcntl.fcntl(line, _F_SETSIG, _signal.SIGKILL)
-    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(line, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     try:
         os.read(line, 1)
     except BlockingIOError:
