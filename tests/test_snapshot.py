@@ -485,6 +485,56 @@ class TestWhileTheLoopRuns:
         assert rounds[0] > 0
         assert {"ready", "waiting"} <= seen
 
+    def test_what_ends_meanwhile_is_freed_in_the_loops_thread(self, monkeypatch):
+        freed_in = []
+        looking, ended = threading.Event(), threading.Event()
+
+        class Value:
+            def __del__(self):
+                freed_in.append(threading.current_thread())
+
+        def age_of(task):
+            # the task has been looked at, but its entry isn't complete: now it ends
+            if task.get_name() == "holding":
+                looking.set()
+                ended.wait(30)
+            return None
+
+        async def holding(value):
+            await event.wait()
+            value.looked_at = True
+
+        async def main():
+            nonlocal event
+            event = glassloop.Event()
+            task = asyncio.create_task(holding(Value()), name="holding")
+            await asyncio.sleep(0)
+            running.set()
+            await asyncio.to_thread(looking.wait)
+            event.set()
+            await task
+            del task
+            await asyncio.sleep(0)
+            ended.set()
+            await asyncio.to_thread(done.wait)
+
+        event = None
+        running, done = threading.Event(), threading.Event()
+        loop = glassloop.new_event_loop()
+        thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+        thread.start()
+        try:
+            running.wait()
+            monkeypatch.setattr("glassloop.snapshot.age_of", age_of)
+            snapshot(loop)
+        finally:
+            ended.set()
+            done.set()
+            thread.join()
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+        assert freed_in == [thread]
+
     def test_twenty_thousand_tasks_take_well_under_a_second(self):
         async def main():
             event = glassloop.Event()

@@ -3,7 +3,8 @@
 The loop takes no part in it. It may run, sleep, hang in a blocking call or stand still: its tasks are read from
 outside, as they are. Each single read (the table of held tasks, a coroutine's frame, what it awaits) is atomic under the
 GIL; between two of them the loop goes on, so that a task may have ended or moved on in between. Then its entry tells
-what could be read, and nothing else happens.
+what could be read, and nothing else happens. What everybody else let go of meanwhile is given back to the loop, so that
+finalizers run in its thread.
 
 What is told of a task are names and places: of the task, of functions, of types, of files. User values are never looked
 at, nor is their repr() called.
@@ -23,6 +24,7 @@ import math
 import operator
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -95,10 +97,12 @@ def snapshot(loop: asyncio.AbstractEventLoop) -> list[TaskInfo]:
     """
     reader = _Reader(loop)
     made = []
-    for task in _tasks_of(loop):
+    for task in reader.tasks():
         info = reader.read(task)
         # to the millisecond: those of one moment stay in the order in which the loop holds them
         made.append((math.inf if info.age is None else round(time.monotonic() - info.age, 3), info))
+        del task
+    reader.give_back()
     made.sort(key=operator.itemgetter(0))
     return [info for _, info in made]
 
@@ -118,12 +122,12 @@ def thread_stack(ident: int | None) -> tuple[Place, ...]:
 
 # ---- which tasks ----
 
-def _tasks_of(loop: Any) -> Iterable[Any]:
-    tasks = {id(task): task for task in loop._held_tasks()} if isinstance(loop, LoopBase) else {}
-    for task in _stock_tasks(loop):
-        if task.get_loop() is loop and not task.done():
-            tasks.setdefault(id(task), task)
-    return tasks.values()
+def _tasks_of(loop: Any) -> list[Any]:
+    """The loop's tasks that have not ended, in no order; for any thread."""
+    tasks = loop._held_tasks() if isinstance(loop, LoopBase) else []
+    known = {id(task) for task in tasks}
+    return tasks + [task for task in _stock_tasks(loop)
+                    if id(task) not in known and task.get_loop() is loop and not task.done()]
 
 
 def _stock_tasks(loop: Any) -> Iterable[Any]:
@@ -142,15 +146,40 @@ def _stock_tasks(loop: Any) -> Iterable[Any]:
 # ---- one task ----
 
 class _Reader:
-    """Reads tasks for one snapshot. `_kinds` remembers whose a file is."""
+    """Reads tasks for one snapshot. `_kinds` remembers whose a file is, `_held` is all that was looked at (by id)."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._kinds: dict[str, int] = {}
+        self._held: dict[int, Any] = {}
+
+    def tasks(self) -> list[Any]:
+        tasks = _tasks_of(self._loop)
+        self._hold(*tasks)
+        return tasks
+
+    def _hold(self, *things: Any) -> None:
+        for thing in things:
+            self._held[id(thing)] = thing
+
+    def give_back(self) -> None:
+        """Let the loop's thread be the one to free what nobody else refers to any more."""
+        held, self._held = self._held, {}
+        if getattr(self._loop, '_thread_id', None) in (None, threading.get_ident()):
+            return
+        # this dict, the variable and the argument
+        last = [thing for thing in held.values() if sys.getrefcount(thing) <= 3]
+        held.clear()
+        if last:
+            try:
+                self._loop.call_soon_threadsafe(last.clear)
+            except RuntimeError:
+                return  # it was closed
 
     def read(self, task: Any) -> TaskInfo:
         coroutine = _coroutine_of(task)
         waits = getattr(task, '_fut_waiter', None)
+        self._hold(coroutine, waits)
         state = _state(task, coroutine, waits)
         frames, awaitables = self._walk(coroutine)
         if state == 'running':
@@ -168,6 +197,7 @@ class _Reader:
         frames: list[FrameType] = []
         awaitables: list[Any] = []
         for awaitable, frame in _chain(coroutine):
+            self._hold(awaitable, frame)
             if frame is not None:
                 frames.append(frame)
             if frame is None or self._kind(frame.f_code.co_filename) == _RUNTIME:
