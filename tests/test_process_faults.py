@@ -217,6 +217,49 @@ def test_workers_work_where_standard_streams_are_closed(tmp_path: Path) -> None:
     assert (tmp_path / "result").read_text() == "42\n"
 
 
+class Dribble:
+    """A socket that takes a little at a time, and every third time nothing."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: Any) -> int:
+        return self.sendmsg([data], [])
+
+    def sendmsg(self, buffers: Any, ancillary: Any, *_: Any) -> int:
+        self._calls += 1
+        if self._calls % 3 == 0:
+            raise BlockingIOError
+        sent: int = self._sock.sendmsg([memoryview(buffers[0])[:997 if self._calls > 9 else 3]], ancillary)
+        return sent
+
+
+def test_a_channel_that_takes_little_at_a_time_loses_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with ProcessPool(1) as pool:
+            await pool.run(jobs.pid)
+            [worker] = pool._workers
+            for size in (0, 10, 5_000, 300_000, 3_000_000):
+                worker._sock = Dribble(worker._sock)  # type: ignore[assignment]
+                data = np.frombuffer(os.urandom(size), "u1")
+                assert (await soon(pool.run(jobs.same, data)) == data).all()
+                worker._sock = worker._sock._sock
+            # killed half-way
+            worker._sock = Dribble(worker._sock)  # type: ignore[assignment]
+            job = asyncio.create_task(pool.run(jobs.same, b"x" * 900_000))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert worker._out
+            worker._child.send_signal(signal.SIGKILL)
+            assert len(await soon(job)) == 900_000  # by another one: this one never had all of it
+
+    run(main())
+
+
 # ---- cancelling ----
 
 @pytest.mark.parametrize(("then", "args"), [("sleep", (60,)), ("hold_the_gil", ())])
