@@ -102,7 +102,7 @@ def sleep(seconds: float) -> float:
 
 def hold_the_gil() -> None:
     """For minutes, in one operation of C."""
-    print((3 ** (10**9)) % 7)
+    print((3 ** (10**8)) % 7)
 
 
 def hold_the_gil_for(seconds: float) -> float:

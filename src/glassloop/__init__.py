@@ -9,7 +9,7 @@ Where things are, as data flows:
     core/       futures, tasks, handles, the turn of the loop, the poller       (compiled)
     net/        transports, servers, streams, names, bare sockets
     sync/       gather, wait, timeouts, task groups, locks, queues              (compiled)
-    work/       threads, signals and subprocesses
+    work/       threads, signals, subprocesses, worker processes and clusters
     graph.py    call graphs: who waits for whom
     loop.py     EventLoop: the asyncio face, composed of the above
     runner.py   run, Runner, install
