@@ -207,19 +207,19 @@ class _Reader:
         return frames, awaitables
 
     def _running(self, coroutine: Any) -> list[FrameType]:
-        """The frames of the task that runs now, down to the innermost call of its thread; empty if it stopped."""
+        """The frames of the task that runs now, down to the innermost call of its thread, whichever that is; empty if it
+        stopped."""
         outermost = getattr(coroutine, 'cr_frame', None)
-        ident = getattr(self._loop, '_thread_id', None)
-        frame = None if outermost is None or ident is None else sys._current_frames().get(ident)
-        while frame is not None and frame.f_code.co_filename == __file__:
-            frame = frame.f_back
-        frames = []
-        while frame is not None:
-            frames.append(frame)
-            if frame is outermost:
-                frames.reverse()
-                return frames
-            frame = frame.f_back
+        for frame in sys._current_frames().values() if outermost is not None else ():
+            at: FrameType | None = frame
+            frames = []
+            while at is not None:
+                if at.f_code.co_filename != __file__:
+                    frames.append(at)
+                if at is outermost:
+                    frames.reverse()
+                    return frames
+                at = at.f_back
         return []
 
     def place(self, frame: FrameType) -> Place:

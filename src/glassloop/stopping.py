@@ -385,6 +385,10 @@ def report(headline: str, loop: Any, ident: int | None) -> None:
     _write('\n'.join(lines) + '\n')
 
 
+# the innermost Python frames of a loop: run_forever() may be C
+_LOOP_CALLS = ('Runner.run', 'run_until_complete', 'run_forever')
+
+
 def _below_the_loop(stack: tuple[Place, ...]) -> tuple[Place, ...]:
     """The part of a thread's stack that a loop has called, from the first frame on that isn't the runtime's; empty if
     there is none: the loop waits for events."""
@@ -392,7 +396,7 @@ def _below_the_loop(stack: tuple[Place, ...]) -> tuple[Place, ...]:
     for i, (file, _, function) in enumerate(stack):
         if below and not is_runtime(file):
             return stack[i:]
-        below = below or (function.endswith('run_forever') and is_runtime(file))
+        below = below or (is_runtime(file) and function.endswith(_LOOP_CALLS))
     return ()
 
 
