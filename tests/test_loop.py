@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -1049,6 +1050,54 @@ class TestItsEnd:
         del loop
         gc.collect()
         assert [ref() for ref in loops] == [None] * 20
+
+    @pytest.mark.parametrize("use", ["nothing", "executor", "lookup", "sock_calls", "reader", "signal", "streams", "process"])
+    def test_a_closed_loop_is_freed_without_the_collector(self, aio, use):
+        async def main():
+            loop = asyncio.get_running_loop()
+            if use == "executor":
+                await loop.run_in_executor(None, int)
+                await loop.shutdown_default_executor()
+            elif use == "lookup":
+                await loop.getaddrinfo("localhost", "http")
+                await loop.getnameinfo(("127.0.0.1", 80))
+                await loop.shutdown_default_executor()
+            elif use in ("sock_calls", "reader"):
+                left, right = socket.socketpair()
+                with left, right:
+                    left.setblocking(False)
+                    if use == "reader":
+                        arrived = loop.create_future()
+                        loop.add_reader(left, arrived.set_result, None)
+                        right.send(b"data")
+                        await arrived
+                        loop.remove_reader(left)
+                    else:
+                        loop.call_soon(right.send, b"data")
+                        assert await loop.sock_recv(left, 100) == b"data"
+            elif use == "signal":
+                loop.add_signal_handler(signal.SIGUSR1, print)
+            elif use == "streams":
+                server = await aio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+                reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+                assert await reader.read() == b""
+                writer.close()
+                await writer.wait_closed()
+                server.close()
+                await server.wait_closed()
+            elif use == "process":
+                process = await aio.create_subprocess_exec("true")
+                assert await process.wait() == 0
+
+        gc.collect()
+        gc.disable()
+        try:
+            loop = aio.new_event_loop()
+            loop.run_until_complete(main())
+            loop.close()
+            assert sys.getrefcount(loop) == 2
+        finally:
+            gc.enable()
 
     @pytest.mark.extra("asyncio 3.13 writes about an exception in __del__")
     def test_is_not_waited_for_by_the_interpreter(self, python, aio):

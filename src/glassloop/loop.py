@@ -135,6 +135,9 @@ class EventLoop(Turn, Lifecycle, asyncio.AbstractEventLoop):
             part = self._parts.get(name)
             if part is not None:
                 part.close()
+        for name in ('_signals', '_executors', '_resolver', '_sockets', '_children'):
+            # they hold the loop, which without them is freed at once; those above know that they are closed
+            self._parts.pop(name, None)
 
     def _forked(self) -> None:
         super()._forked()

@@ -144,3 +144,5 @@ class Waker(Watcher):
             os.close(self._fd)
             os.close(self._wfd)
             self._fd = self._wfd = -1
+            # a closed loop is freed at once, without the collector
+            self._core = self._poller = None
