@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import socket
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -721,3 +723,95 @@ def test_the_streams_work_on_asyncios_loop(aio: Any) -> None:
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(echo_with(aio, aio, foreign))
         runner.run(echo_with(asyncio, aio, foreign))
+
+
+# ---- all until the end ----
+
+MiB = 1 << 20
+
+
+def in_pieces(data: bytes, size: int = 50_000) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+@pytest.mark.extra("asyncio needs twice as much: it joins in the end")
+def test_reading_all_needs_little_more_memory_than_what_is_read(aio: Any, run: Any) -> None:
+    size = 20 * MiB
+    piece = bytes(65536)
+
+    async def main() -> None:
+        reader = aio.StreamReader()
+        reading = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(0)
+        tracemalloc.start()
+        try:
+            for _ in range(size // len(piece)):
+                # a piece of its own, as from a transport
+                reader.feed_data(bytes(bytearray(piece)))
+            reader.feed_eof()
+            assert len(await reading) == size
+            assert tracemalloc.get_traced_memory()[1] < 1.3 * size
+        finally:
+            tracemalloc.stop()
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio loses what it had read")
+def test_a_cancelled_read_of_all_leaves_what_came(aio: Any, run: Any) -> None:
+    data = b"".join(b"line %d\n" % i for i in range(300_000))
+    assert len(data) > 3 * MiB
+
+    async def begun(reader: Any, pieces: list[bytes]) -> None:
+        """read() waits for all, gets the pieces and is cancelled."""
+        reading = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(0)
+        for piece in pieces:
+            reader.feed_data(piece)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    async def main() -> None:
+        pieces = in_pieces(data)
+        for lines in (True, False):
+            reader = aio.StreamReader(limit=2 * len(data))
+            await begun(reader, pieces[:30])
+            assert bytes(reader._buffer) == b"".join(pieces[:30])
+            await begun(reader, pieces[30:60])
+            if lines:
+                assert await reader.readline() == b"line 0\n"
+                assert await reader.readuntil(b" 2\n") == b"line 1\nline 2\n"
+                taken = len(b"line 0\nline 1\nline 2\n")
+            else:
+                assert await reader.readexactly(100_000) == data[:100_000]
+                assert await reader.read(10) == data[100_000:100_010]
+                taken = 100_010
+            reading = asyncio.ensure_future(reader.read())
+            await asyncio.sleep(0)
+            for piece in pieces[60:]:
+                reader.feed_data(piece)
+            reader.feed_eof()
+            assert await reading == data[taken:]
+            assert reader.at_eof()
+            assert await reader.read() == b""
+
+    run(main())
+
+
+@pytest.mark.extra("asyncio loses what it had read")
+def test_an_error_while_all_is_read_leaves_what_came(aio: Any, run: Any) -> None:
+    data = os.urandom(2 * MiB)
+
+    async def main() -> None:
+        reader = aio.StreamReader(limit=len(data))
+        reading = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(0)
+        for piece in in_pieces(data):
+            reader.feed_data(piece)
+        reader.set_exception(ConnectionResetError())
+        with pytest.raises(ConnectionResetError):
+            await reading
+        assert bytes(reader._buffer) == data
+
+    run(main())

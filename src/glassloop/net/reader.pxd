@@ -5,6 +5,7 @@ from glassloop.core cimport future as _future
 from glassloop.core.future cimport Future
 
 cdef Py_ssize_t MERGED
+cdef Py_ssize_t FOLD
 cdef Py_ssize_t UNLIMITED
 cdef object IncompleteReadError
 cdef object LimitOverrunError
@@ -18,6 +19,8 @@ cdef class StreamReader:
     cdef bytes _head
     cdef Py_ssize_t _at
     cdef list _rest
+    cdef object _whole
+    cdef Py_ssize_t _folded
     cdef Py_ssize_t _size
     cdef unsigned long _takes
     cdef Py_ssize_t _need
@@ -39,6 +42,10 @@ cdef class StreamReader:
     @cython.final
     @cython.locals(n=Py_ssize_t, rest=list)
     cdef int _add(self, bytes data) except -1
+    @cython.final
+    cdef int _fold(self) except -1
+    @cython.final
+    cdef int _unfold(self) except -1
     @cython.final
     @cython.locals(future=Future)
     cdef int _wake_up(self, object error) except -1

@@ -3,7 +3,8 @@
 
 What was received stays in the chunks in which it came: a read that fits a chunk hands it over as it is, a longer one is
 joined once. Chunks smaller than MERGED are merged, so that a peer that sends byte by byte costs no more memory than
-its bytes.
+its bytes. While somebody waits for all until the end, the chunks are joined as they come (`_whole`), FOLD bytes at a time:
+to join them at the end would need twice the memory.
 
 Reads are operations, not coroutines: they look into the buffer when awaited and are done at once if it holds enough. One
 that must wait says how many bytes it needs at least, and isn't woken for less. A read that is cancelled has taken nothing:
@@ -15,6 +16,7 @@ asks for more than that is given more. One task at a time may wait.
 Not here: how bytes get in (transport.py, streams.py).
 """
 import asyncio
+import io
 import sys
 from asyncio import format_helpers
 from types import GenericAlias
@@ -26,6 +28,7 @@ from ..core.leaf import LoopBase, Op
 
 DEFAULT_LIMIT = 2 ** 16
 MERGED = 4096
+FOLD = 1 << 20
 UNLIMITED = sys.maxsize
 
 IncompleteReadError = asyncio.IncompleteReadError
@@ -38,9 +41,9 @@ class StreamReader:
     limit: the longest line in bytes, and half of what is buffered at most. loop: the current one by default.
     """
 
-    __slots__ = ('_loop', '_core', '_given_limit', '_bound', '_high', '_head', '_at', '_rest', '_size', '_takes',
-                 '_need', '_eof', '_paused', '_waiter', '_exception', '_transport', '_source_traceback', '__dict__',
-                 '__weakref__')
+    __slots__ = ('_loop', '_core', '_given_limit', '_bound', '_high', '_head', '_at', '_rest', '_whole', '_folded',
+                 '_size', '_takes', '_need', '_eof', '_paused', '_waiter', '_exception', '_transport', '_source_traceback',
+                 '__dict__', '__weakref__')
 
     __class_getitem__ = classmethod(GenericAlias)
 
@@ -55,6 +58,8 @@ class StreamReader:
         self._head = None
         self._at = 0
         self._rest = None
+        self._whole = None
+        self._folded = 0
         self._size = 0
         self._takes = 0
         self._need = 0
@@ -106,6 +111,8 @@ class StreamReader:
     @property
     def _buffer(self):
         """A copy of what was received and not read."""
+        if self._whole is not None:
+            self._unfold()
         if self._head is None:
             return b''
         return b''.join([self._head[self._at:], *(self._rest or ())])
@@ -150,6 +157,8 @@ class StreamReader:
         self._size += len(data)
         if self._waiter is not None:
             if self._size < self._need:
+                if self._need == UNLIMITED and self._size - self._folded >= FOLD:
+                    self._fold()
                 return 0
             self._wake_up(None)
         if self._size > self._high and not self._paused and self._transport is not None:
@@ -169,6 +178,30 @@ class StreamReader:
             rest[len(rest) - 1] = rest[len(rest) - 1] + data
         else:
             rest.append(data)
+        return 0
+
+    def _fold(self):
+        """Join what has come."""
+        if self._whole is None:
+            self._whole = io.BytesIO()
+        write = self._whole.write
+        if self._head is not None:
+            write(self._head if self._at == 0 else self._head[self._at:])
+        if self._rest is not None:
+            for piece in self._rest:
+                write(piece)
+        self._head = None
+        self._at = 0
+        self._rest = None
+        self._folded = self._size
+        return 0
+
+    def _unfold(self):
+        """What was joined, and what has come since, is one chunk."""
+        self._fold()
+        self._head = self._whole.getvalue()  # not a copy
+        self._whole = None
+        self._folded = 0
         return 0
 
     def _wake_up(self, error):
@@ -231,6 +264,8 @@ class StreamReader:
 
     def _take(self, n):
         """The first n bytes; there are as many, and n > 0."""
+        if self._whole is not None:
+            self._unfold()
         self._size -= n
         self._takes += 1
         head = self._head
@@ -283,6 +318,8 @@ class StreamReader:
 
     def _find(self, separator, start):
         """Where the separator begins, at `start` or later; -1 if it is not there."""
+        if self._whole is not None:
+            self._unfold()
         if self._rest is None:
             if self._head is None:
                 return -1
