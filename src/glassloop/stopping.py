@@ -77,7 +77,7 @@ class GracefulStop:
 
     @property
     def armed(self) -> bool:
-        """True in the thread that has listened before, and was not stopped yet."""
+        """True in the main thread once a run has begun."""
         return self._watchdog is not None and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> None:
@@ -92,12 +92,12 @@ class GracefulStop:
                 signal.set_wakeup_fd(taken_by)
             for number in self._stop_on:
                 self._handlers_before[number] = signal.signal(number, self._arrived)
-        except BaseException as error:
+        except ValueError as error:  # not the main interpreter: nothing was set
+            self._give_up()
+            raise RuntimeError(f'stop_on: {error}') from None
+        except BaseException:
             self._restore()
-            self._watchdog.dismiss()
-            self._watchdog = None
-            if isinstance(error, ValueError):
-                raise RuntimeError(f'stop_on: {error}') from None  # not the main interpreter
+            self._give_up()
             raise
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None,
@@ -105,6 +105,11 @@ class GracefulStop:
         if self._watchdog is not None:  # else this is a child of fork()
             self._watchdog.busy = False
             self._restore()
+
+    def _give_up(self) -> None:
+        assert self._watchdog is not None
+        self._watchdog.dismiss()
+        self._watchdog = None
 
     def _restore(self) -> None:
         """Put handlers and wake-up descriptor back. Who has put another in place of ours keeps it."""
