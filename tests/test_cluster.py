@@ -11,6 +11,8 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -658,6 +660,41 @@ def test_only_an_asynchronous_client_will_do(cluster: Cluster) -> None:
     with pytest.raises(ValueError, match="must live in the running loop"):
         glassloop.run(make())
     glassloop.run(use(cluster.runner.run(make())))
+
+
+@pytest.mark.parametrize("there", ["nowhere", "scheduler"])
+def test_a_cluster_without_glassloop_is_refused(tmp_path: Path, there: str) -> None:
+    """A worker that gets what it can't unpickle closes: such a job would wait for ever."""
+    without = tmp_path / "without"
+    without.mkdir()
+    # -m looks for modules in the working directory first
+    (without / "glassloop.py").write_text("raise ModuleNotFoundError(\"No module named 'glassloop'\", name='glassloop')\n")
+    on_scheduler = tmp_path if there == "scheduler" else without
+
+    def start(name: str, folder: Path, *arguments: str) -> Any:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", "--no-dashboard", *arguments]
+        return subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+
+    async def main() -> None:
+        address = str(tmp_path / "scheduler.json")
+        started = []
+        try:
+            started.append(start("scheduler", on_scheduler, "--port", "0", "--scheduler-file", address))
+            started.append(start("worker", without, "--scheduler-file", address, "--no-nanny"))
+            async with asyncio.timeout(30):
+                while not os.path.exists(address):
+                    await asyncio.sleep(0.01)
+            async with distributed.Client(scheduler_file=address, asynchronous=True) as client:
+                await client.wait_for_workers(1)
+                with pytest.raises(ImportError, match="glassloop") as caught:
+                    await DaskPool(client).run(jobs.same, 1)
+                assert "must be installed" in caught.value.__notes__[0]
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait()
+
+    glassloop.run(main())
 
 
 def test_without_dask_the_error_names_the_extra(python: Callable[..., Any]) -> None:

@@ -28,6 +28,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import inspect
+import pickle
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -280,6 +281,10 @@ class DaskPool:
         client = self._client
         try:
             await client.register_plugin(self._ledger.Ledger())
+            # also has each worker import it before its first job
+            for found in (await client.run(pickle.loads, self._ledger.PRESENCE, on_error='return')).values():
+                if isinstance(found, ImportError):
+                    raise found
         except ImportError as e:
             e.add_note('DaskPool: glassloop must be installed where the scheduler and the workers run')
             raise

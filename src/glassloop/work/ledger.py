@@ -49,6 +49,21 @@ NOBODY = ''
 WORKER_LOST = 'glassloop: worker lost'
 
 
+class _Presence:
+    """Unpickled, it is True, if this module can be imported there."""
+
+    def __reduce__(self) -> Any:
+        return _present, ()
+
+
+def _present() -> bool:
+    return True
+
+
+#: for pickle.loads() on a worker. One that can't import this module must not get a job: Dask's workers don't survive that.
+PRESENCE = pickle.dumps(_Presence())
+
+
 class Parcel:
     """A letter (see carry.py) on its way through Dask: the pickle, and the large buffers in it, which aren't copied."""
 
