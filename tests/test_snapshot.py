@@ -137,13 +137,37 @@ class TestWhatATaskAwaits:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(future())
 
+        async def mapping():
+            async for _ in glassloop.amap(asyncio.sleep, [100], limit=1):
+                raise AssertionError
+
+        async def placed():
+            async with glassloop.TaskGroup(limit=1) as tasks:
+                tasks.create_task(future())
+                await tasks.create_task(future(), name="the second")
+
         expected = {
+            mapping: "amap()", placed: "task 'the second'",
             future: "Future", stock_future: "Future", task: "task 'the other'", gathering: "gather()",
             shielding: "shield()", some: "wait()", group: "TaskGroup", stock_group: "TaskGroup",
         }  # fmt: skip
         assert {kind.__name__: settled(kind()).awaits for kind in expected} == {
             kind.__name__: name for kind, name in expected.items()
         }
+
+    @pytest.mark.parametrize("nap", [glassloop.sleep, asyncio.sleep], ids=["operation", "coroutine"])
+    def test_a_task_beyond_its_groups_limit(self, nap):
+        async def main():
+            async with glassloop.TaskGroup(limit=1) as tasks:
+                tasks.create_task(nap(100))
+                tasks.create_task(nap(100), name="the second")
+                await glassloop.sleep(0)
+                infos = {info.name: info for info in snapshot(asyncio.get_running_loop())}
+                tasks.cancel()
+            return infos["the second"]
+
+        second = glassloop.run(main())
+        assert (second.state, second.awaits) == ("waiting", "a place in the TaskGroup")
 
     def test_streams(self):
         async def main():

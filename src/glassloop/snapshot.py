@@ -56,7 +56,11 @@ _OPS = {
     'to_thread_call': 'to_thread()',
 }
 # Coroutines that users know by another name.
-_COROUTINES = {'SubprocessTransport._wait': 'Process.wait()', 'TaskGroup.__aexit__': 'TaskGroup'}
+_PLACE = 'a place in the TaskGroup'
+_COROUTINES = {'SubprocessTransport._wait': 'Process.wait()', 'TaskGroup.__aexit__': 'TaskGroup', '_Mapping.next': 'amap()',
+               'begun_after': _PLACE}
+# Futures that the runtime makes.
+_FUTURES = {'TaskGroup_slot': _PLACE, '_GatheringFuture': 'gather()'}
 # Who hears first of a future that was made for him.
 _HEARERS = {'_Withdrawal': 'run_in_executor()', '_Shield': 'shield()'}
 
@@ -372,8 +376,8 @@ def _name_of_future(future: Any) -> str:
     if isinstance(future, asyncio.Task):
         return f'task {str(future.get_name())!r}'
     name = type(future).__name__
-    if name == '_GatheringFuture':
-        return 'gather()'
+    if name in _FUTURES:
+        return _FUTURES[name]
     callbacks = getattr(future, '_callbacks', None) if type(future).__module__ == 'glassloop.core.future' else None
     if callbacks:
         return _HEARERS.get(type(_referred(callbacks[0][0], Listener)).__name__, name)
