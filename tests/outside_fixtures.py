@@ -29,7 +29,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a program, and wait until it printed a line."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(source: str, *launcher: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        source: str, *launcher: str, env: dict[str, str] | None = None, first: str | None = None
+    ) -> subprocess.Popen[str]:
         file = tmp_path / f"app{len(started)}.py"
         file.write_text("import asyncio, os, sys, time\nimport glassloop\n" + textwrap.dedent(source))
         program = subprocess.Popen(
@@ -38,8 +40,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         )
         started.append(program)
         assert program.stdout is not None
-        if not program.stdout.readline():
+        line = program.stdout.readline()
+        if not line:
             pytest.fail(f"it ended: {program.communicate()[1]}")
+        assert first is None or line == first
         return program
 
     yield start

@@ -395,26 +395,28 @@ class TestTheEnd:
 class TestFork:
     def test_the_child_has_no_server_and_the_parent_keeps_its_own(self, start, private):
         program = start("""
-            import warnings
+            import threading, warnings
             warnings.simplefilter('ignore')  # of a fork beside threads, from Python 3.12 on
-            def descriptors():
-                return sum('socket' in os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')[:-1]
-                           if os.path.exists(f'/proc/self/fd/{fd}'))
-            async def child():
-                return 1
-            async def main():
+            async def nothing():
+                return [t.name for t in threading.enumerate()]
+            def sockets():
+                links = (f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd'))
+                return [link for link in links if os.path.lexists(link) and os.readlink(link).startswith('socket:')]
+            mine = os.path.join(os.environ['XDG_RUNTIME_DIR'], 'glassloop', '{}.sock')
+            parents = os.getpid()
+            with glassloop.Runner(control=True) as runner:
+                assert 'glassloop-control' in runner.run(nothing())
+                assert sockets()
                 pid = os.fork()
-                if not pid:
-                    return True
-                _, status = os.waitpid(pid, 0)
-                print('ready', status, flush=True)
-                await asyncio.sleep(1000)
-            if glassloop.run(main(), control=True):
-                import threading
-                assert threading.active_count() == 1
-                glassloop.run(child(), control=True)
-                assert not os.path.exists(os.path.join(os.environ['XDG_RUNTIME_DIR'], 'glassloop', f'{os.getpid()}.sock'))
-        """)
+                if pid:
+                    _, status = os.waitpid(pid, 0)
+                    print('ready', status, flush=True)
+                    runner.run(asyncio.sleep(1000))
+                assert runner.run(nothing()) == ['MainThread']
+                assert not sockets()
+                assert not os.path.exists(mine.format(os.getpid()))
+            assert os.path.exists(mine.format(parents))
+        """, first="ready 0\n")
         assert sockets(private) == [f"{program.pid}.sock"]
         assert listed(program.pid)["loops"]
         assert glass("tree", program.pid).code == 0
@@ -442,17 +444,25 @@ class TestFork:
         program = start("""
             import warnings
             warnings.simplefilter('ignore')
-            async def wait():
+            async def wait(pid):
+                if pid:
+                    sys.stdin.readline()
                 print(os.getpid(), flush=True)
                 await asyncio.sleep(1000)
-            async def main():
-                return os.fork()
-            pid = glassloop.run(main(), control=True)
-            glassloop.run(wait(), control=True)
+            with glassloop.Runner(control=True) as runner:
+                runner.run(asyncio.sleep(0))
+                pid = os.fork()
+                if pid:
+                    runner.run(wait(pid))
+            glassloop.run(wait(pid), control=True)
         """)
-        program.stdout.readline()
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert int(program.stdout.readline()) == program.pid
         told = glass("ps", "--json").json
-        assert len(told) == 2
-        assert all(entry["loops"][0]["task_count"] == 1 for entry in told)
-        for entry in told:
-            os.kill(entry["pid"], signal.SIGKILL)
+        try:
+            assert [entry["loops"][0]["task_count"] for entry in told] == [1, 1]
+            assert program.pid in [entry["pid"] for entry in told]
+        finally:
+            for entry in told:
+                os.kill(entry["pid"], signal.SIGKILL)
