@@ -59,8 +59,6 @@ _OPS = {
 _PLACE = 'a place in the TaskGroup'
 _COROUTINES = {'SubprocessTransport._wait': 'Process.wait()', 'TaskGroup.__aexit__': 'TaskGroup', '_Mapping.next': 'amap()',
                'begun_after': _PLACE}
-# Futures that the runtime makes.
-_FUTURES = {'TaskGroup_slot': _PLACE, '_GatheringFuture': 'gather()'}
 # Who hears first of a future that was made for him.
 _HEARERS = {'_Withdrawal': 'run_in_executor()', '_Shield': 'shield()'}
 
@@ -357,6 +355,8 @@ def _name_of_op(operation: Op) -> str:
 def _awaited(awaitables: list[Any], waits: Any) -> str:
     """What a task waits for: the first thing of the runtime that its code awaits and that has a name of its own."""
     found = None
+    if type(waits).__name__ == 'TaskGroup_slot':
+        return _PLACE  # its code has not begun
     for awaitable in awaitables:
         if isinstance(awaitable, Op):
             return _name_of_op(awaitable)
@@ -376,8 +376,8 @@ def _name_of_future(future: Any) -> str:
     if isinstance(future, asyncio.Task):
         return f'task {str(future.get_name())!r}'
     name = type(future).__name__
-    if name in _FUTURES:
-        return _FUTURES[name]
+    if name == '_GatheringFuture':
+        return 'gather()'
     callbacks = getattr(future, '_callbacks', None) if type(future).__module__ == 'glassloop.core.future' else None
     if callbacks:
         return _HEARERS.get(type(_referred(callbacks[0][0], Listener)).__name__, name)
