@@ -289,6 +289,8 @@ async def program(pool: ProcessPool | DaskPool, log: str, gate: str) -> None:
     assert pool.limit == 2
     factor = 3
     assert await asyncio.gather(*(pool.run(lambda x: factor * x, i) for i in range(20))) == [3 * i for i in range(20)]
+    async with glassloop.amap(jobs.same, range(20), pool=pool) as results:
+        assert [result async for result in results] == list(range(20))
     jobs.wanted.set("tea")
     assert await pool.run(jobs.what_is_wanted) == "tea"
     with pytest.raises(ValueError) as caught:
