@@ -423,6 +423,27 @@ def test_a_job_that_waited_for_a_lost_argument_is_sent_again(cluster: Cluster, l
     cluster.run(test)
 
 
+def test_a_worker_that_goes_while_it_gets_an_argument_costs_no_job(
+    cluster: Cluster, log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler hands an argument on to a worker, and says so if that breaks the connection."""
+    scatter = cluster.client.scatter
+    broken = []
+
+    async def breaks_once(parcel: Any, **options: Any) -> Any:
+        if not broken:
+            broken.append(parcel)
+            raise distributed.CommClosedError("Stream is closed")
+        return await scatter(parcel, **options)
+
+    async def test(pool: DaskPool) -> None:
+        monkeypatch.setattr(cluster.client, "scatter", breaks_once)
+        assert await pool.run(jobs.length, log, 1, bytes(2 * MiB)) == 2 * MiB
+        assert len(broken) == 1 and noted(log) == [1]
+
+    cluster.run(test)
+
+
 # ---- cancellation ----
 
 
@@ -455,6 +476,15 @@ def test_a_cancelled_job_that_runs_goes_on_but_nobody_waits_for_it(cluster: Clus
         async with asyncio.timeout(20):
             while noted(log) != [1, -1]:
                 await asyncio.sleep(0.01)
+
+    cluster.run(test)
+
+
+def test_a_job_that_is_cancelled_as_it_ends_leaves_nothing_in_the_ledger(cluster: Cluster) -> None:
+    async def test(pool: DaskPool) -> None:
+        assert await cluster.client.scheduler.glassloop_withdraw(key="ended-and-forgotten")
+        assert not cluster.ledger._begun
+        assert await pool.run(jobs.same, 1) == 1
 
     cluster.run(test)
 

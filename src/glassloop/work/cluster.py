@@ -366,6 +366,7 @@ class DaskPool:
                     return await self._attempt(job, *call)
                 except _Lost as e:
                     lost = e
+                    self._check_client()
             return job.broken(f'{ATTEMPTS} times the cluster lost it before it began ({lost})'), None
         finally:
             if job.goes_on is not None:  # its thread is busy
@@ -379,7 +380,10 @@ class DaskPool:
         client = self._client
         used: list[_Scattered] = []
         try:
-            parcel = await self._pack(job, fn, args, kwargs, used)
+            try:
+                parcel = await self._pack(job, fn, args, kwargs, used)
+            except OSError as e:  # the worker that was to take it has just gone
+                raise _Lost(f'{type(e).__name__}: {e}') from e
             key = f'{job.name.rpartition(".")[2]}-{uuid.uuid4()}'
             self._check_client()
             # Whoever asked Dask for retries, in a block around the pool, didn't ask for this job's.

@@ -42,8 +42,8 @@ from .variables import names
 #: up to this size (bytes) an outcome goes through the scheduler
 INLINE = 1 << 18
 
-#: who a job is given to that is not to begin
-NOBODY = ''
+#: how many jobs that are not to begin are remembered whose key isn't known (any more, or yet)
+WITHDRAWN = 10_000
 
 #: why the scheduler says that a job was cancelled whose worker is gone
 WORKER_LOST = 'glassloop: worker lost'
@@ -234,6 +234,7 @@ class Ledger(SchedulerPlugin):  # type: ignore[misc]
         """The scheduler has got the plugin."""
         self._scheduler = scheduler
         self._begun: dict[Any, str] = {}  # key -> address of the worker
+        self._withdrawn: dict[Any, None] = {}
         self._pools: dict[str, str] = {}  # topic -> client
         self._changes = 0  # of the number of threads
         scheduler.handlers['glassloop_join'] = self._join
@@ -256,14 +257,19 @@ class Ledger(SchedulerPlugin):  # type: ignore[misc]
 
     def _withdraw(self, key: Any) -> bool:
         """The job is not to begin. False: it has. This may overtake the job on its way here."""
-        return self._begun.setdefault(key, NOBODY) == NOBODY
+        if key in self._begun:
+            return False
+        self._withdrawn[key] = None
+        if len(self._withdrawn) > WITHDRAWN:
+            del self._withdrawn[next(iter(self._withdrawn))]
+        return True
 
     # ---- asked by a job ----
 
     def _begin(self, key: Any, worker: str, topic: str) -> bool:
         """May the job run there?"""
         task = self._scheduler.tasks.get(key)
-        if task is None or key in self._begun:
+        if task is None or key in self._begun or key in self._withdrawn:
             return False
         if task.processing_on is None or task.processing_on.address != worker:
             return False
@@ -291,6 +297,7 @@ class Ledger(SchedulerPlugin):  # type: ignore[misc]
         """A task has changed: one that is forgotten can't be begun again, its key comes only once."""
         if finish == 'forgotten':
             self._begun.pop(key, None)
+            self._withdrawn.pop(key, None)
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """There are more threads."""
