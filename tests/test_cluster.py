@@ -433,7 +433,7 @@ def test_a_worker_that_goes_while_it_gets_an_argument_costs_no_job(
     async def breaks_once(parcel: Any, **options: Any) -> Any:
         if not broken:
             broken.append(parcel)
-            raise distributed.CommClosedError("Stream is closed")
+            raise distributed.comm.CommClosedError("Stream is closed")
         return await scatter(parcel, **options)
 
     async def test(pool: DaskPool) -> None:
