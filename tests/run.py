@@ -62,7 +62,7 @@ def no_cpython_tests() -> str | None:
 def pytest(runtime: str, cannot_run: Callable[[], str | None] = lambda: None) -> Stage:
     command = [sys.executable, "-m", "pytest", f"--runtime={runtime}", "tests"]
     closing_line = r"^=+ .*\b(passed|failed|errors?)\b.* in [\d.]+s.*=+$"
-    return Stage(f"tests, {runtime}", command, 700, closing_line, cannot_run=cannot_run)
+    return Stage(f"tests, {runtime}", command, 900, closing_line, cannot_run=cannot_run)
 
 
 def stages() -> dict[str, Stage]:
