@@ -1095,7 +1095,9 @@ class TestItsEnd:
             loop = aio.new_event_loop()
             loop.run_until_complete(main())
             loop.close()
-            assert sys.getrefcount(loop) == 2
+            alive = weakref.ref(loop)
+            del loop
+            assert alive() is None
         finally:
             gc.enable()
 
