@@ -786,3 +786,10 @@ class TestAnyio:
             assert portal.call(work, 3) == 3
             future = portal.start_task_soon(work, 4)
             assert future.result(10) == 4
+
+
+def test_a_timer_has_its_deadline_in_an_attribute_as_well(loop):
+    handle = loop.call_at(5.5, int)
+    assert handle._when == handle.when() == 5.5
+    handle.cancel()
+    assert handle._when == 5.5
