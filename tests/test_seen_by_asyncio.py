@@ -788,8 +788,10 @@ class TestAnyio:
             assert future.result(10) == 4
 
 
-def test_a_timer_has_its_deadline_in_an_attribute_as_well(loop):
-    handle = loop.call_at(5.5, int)
-    assert handle._when == handle.when() == 5.5
+@pytest.mark.parametrize("when", [5.5, 5])
+def test_a_timer_has_its_deadline_in_an_attribute_as_well(loop, when):
+    handle = loop.call_at(when, int)
+    assert handle._when == handle.when() == when
+    assert type(handle._when) is type(when)
     handle.cancel()
-    assert handle._when == 5.5
+    assert handle._when == when

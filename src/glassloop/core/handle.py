@@ -177,7 +177,11 @@ class TimerHandle(Handle):
 
     def when(self):
         """The deadline: seconds on the loop's clock (float, or what call_at() was given)."""
-        return self._when if self._given is None else self._given
+        return self._due if self._given is None else self._given
+
+    @property
+    def _when(self):
+        return self.when()
 
     @property
     def _scheduled(self):
@@ -197,24 +201,24 @@ class TimerHandle(Handle):
             _leaf.track_handle(self)
 
     def __hash__(self):
-        return hash(self._when)
+        return hash(self._due)
 
     def __lt__(self, other):
-        return self._when < other.when() if isinstance(other, TimerHandle) else NotImplemented
+        return self._due < other.when() if isinstance(other, TimerHandle) else NotImplemented
 
     def __le__(self, other):
-        return self._when <= other.when() if isinstance(other, TimerHandle) else NotImplemented
+        return self._due <= other.when() if isinstance(other, TimerHandle) else NotImplemented
 
     def __gt__(self, other):
-        return self._when > other.when() if isinstance(other, TimerHandle) else NotImplemented
+        return self._due > other.when() if isinstance(other, TimerHandle) else NotImplemented
 
     def __ge__(self, other):
-        return self._when >= other.when() if isinstance(other, TimerHandle) else NotImplemented
+        return self._due >= other.when() if isinstance(other, TimerHandle) else NotImplemented
 
     def __eq__(self, other):
         if not isinstance(other, TimerHandle):
             return NotImplemented
-        return (self._when == other.when() and self._callback == other._callback
+        return (self._due == other.when() and self._callback == other._callback
                 and self._args == other._args and self._cancelled == other._cancelled)
 
 

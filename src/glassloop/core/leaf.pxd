@@ -137,7 +137,7 @@ cdef extern from *:
 
 
 cdef class HandleBase(Runnable):
-    cdef readonly double _when
+    cdef double _due
     cdef int _index  # in the heap
     cdef readonly bint _cancelled  # a Handle's; here it takes no room
 

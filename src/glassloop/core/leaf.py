@@ -217,7 +217,7 @@ class LoopBase:
 
 
 class HandleBase(Runnable):
-    __slots__ = ('_when', '_index', '_cancelled')
+    __slots__ = ('_due', '_index', '_cancelled')
 
 
 class Heap:
@@ -234,7 +234,7 @@ class Heap:
     def push(self, handle):
         self._seq += 1
         handle._index = self._seq
-        heapq.heappush(self._entries, (handle._when, self._seq, handle))
+        heapq.heappush(self._entries, (handle._due, self._seq, handle))
 
     def remove(self, handle):
         if handle._index < 0:

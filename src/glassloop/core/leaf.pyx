@@ -514,7 +514,7 @@ cdef class Heap:
             self.room = room
         Py_INCREF(handle)
         self.seq += 1
-        self.entries[self.n].when = handle._when
+        self.entries[self.n].when = handle._due
         self.entries[self.n].seq = self.seq
         self.entries[self.n].handle = <PyObject *>handle
         self.n += 1

@@ -172,7 +172,7 @@ class Turn(LoopBase):
         if when != when:
             raise ValueError('Invalid delay: NaN (not a number)')
         handle = TimerHandle.__new__(TimerHandle)
-        handle._when = when
+        handle._due = when
         handle._given = None
         handle._index = -1
         handle._callback = callback

@@ -63,7 +63,7 @@ class Timeout(HandleBase):
 
     def _set_up(self, when):
         self._index = -1
-        self._when = 0.0
+        self._due = 0.0
         self._deadline = when
         self._state = CREATED
         self._armed = False
@@ -136,11 +136,11 @@ class Timeout(HandleBase):
         loop = self._loop
         if isinstance(loop, Turn):
             core = loop
-            self._when = when
+            self._due = when
             if when != when:
                 raise ValueError('Invalid delay: NaN (not a number)')
             self._armed = True
-            if self._when <= core._now():
+            if self._due <= core._now():
                 core._push(self)
             else:
                 core._timers.push(self)

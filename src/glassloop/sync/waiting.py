@@ -348,7 +348,7 @@ def set_alarm(core, delay, future, value):
         raise ValueError('Invalid delay: NaN (not a number)')
     alarm = Alarm.__new__(Alarm)
     alarm._index = -1
-    alarm._when = when
+    alarm._due = when
     alarm._future = future
     alarm._value = value
     core._timers.push(alarm)
