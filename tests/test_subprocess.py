@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 from peers import LIMIT, reports, turns
+from process_table import children
 
 pytestmark = pytest.mark.usefixtures("no_stragglers")
 
@@ -40,12 +41,6 @@ def no_stragglers(no_leaks: None) -> Iterator[None]:
 async def soon(awaitable: Awaitable[T]) -> T:
     async with asyncio.timeout(LIMIT):
         return await awaitable
-
-
-def children() -> list[int]:
-    """The numbers of our child processes, dead ones included."""
-    with open(f"/proc/self/task/{threading.get_native_id()}/children") as file:
-        return [int(number) for number in file.read().split()]
 
 
 class Recorder(asyncio.SubprocessProtocol):
