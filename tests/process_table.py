@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
+from collections.abc import Awaitable
 from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TypeVar
+
+from peers import LIMIT
+
+T = TypeVar("T")
+
+
+async def soon(awaitable: Awaitable[T]) -> T:
+    """What it gives; TimeoutError if that takes too long."""
+    async with asyncio.timeout(LIMIT):
+        return await awaitable
+
+
+async def there(path: Path) -> str:
+    """When the file is there, which another process makes: its text."""
+    end = time.monotonic() + LIMIT
+    while not path.exists():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.002)
+    return path.read_text()
 
 
 def children() -> list[int]:

@@ -391,7 +391,6 @@ class TestTheEnd:
             eventually(lambda: len(asyncio.all_tasks(loop.loop)) == 1)
 
 
-@pytest.mark.skipif("GLASSLOOP_SANITIZE" in os.environ, reason="a fork of a process with the address sanitizer may hang")
 class TestFork:
     def test_the_child_has_no_server_and_the_parent_keeps_its_own(self, start, private):
         program = start("""

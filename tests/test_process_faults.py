@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ import numpy as np
 import process_jobs as jobs
 import pytest
 from peers import LIMIT
-from process_table import alive, children
+from process_table import alive, children, soon, there
 
 import glassloop
 from glassloop import BrokenWorkerProcess, ProcessPool, to_process
@@ -48,20 +48,6 @@ def nothing_left(no_leaks: None) -> Iterator[None]:
     before = children()
     yield
     assert children() == before
-
-
-async def soon(awaitable: Awaitable[T]) -> T:
-    async with asyncio.timeout(LIMIT):
-        return await awaitable
-
-
-async def there(path: Path) -> int:
-    """When the file is there: the number in it."""
-    end = time.monotonic() + LIMIT
-    while not path.exists():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.002)
-    return int(path.read_text())
 
 
 # ---- crashes ----
@@ -270,7 +256,7 @@ def test_cancelling_ends_the_worker_of_the_job_and_no_other(run: Run, tmp_path: 
             other = asyncio.create_task(pool.run(jobs.announce, str(tmp_path / "other"), "wait_for_file", str(gate)))
             await there(tmp_path / "other")
             job = asyncio.create_task(pool.run(jobs.announce, str(begun), then, *args))
-            worker = await there(begun)
+            worker = int(await there(begun))
             job.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await soon(job)
@@ -294,7 +280,7 @@ def test_a_job_that_ignores_signals_can_be_cancelled_and_timed_out(run: Run, tmp
                 watching = asyncio.create_task(watch())
                 await to_process(jobs.ignore_terms, str(begun))
         await watching
-        assert not alive(await there(begun))
+        assert not alive(int(await there(begun)))
 
     run(main())
 
@@ -613,7 +599,7 @@ def test_without_pidfd_all_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch
             with pytest.raises(BrokenWorkerProcess, match="exit code 3"):
                 await soon(pool.run(jobs.exit_now, 3))
             job = asyncio.create_task(pool.run(jobs.announce, str(tmp_path / "begun"), "sleep", 60))
-            worker = await there(tmp_path / "begun")
+            worker = int(await there(tmp_path / "begun"))
             job.cancel()
             await soon(asyncio.wait([job]))
             assert job.cancelled() and not alive(worker)

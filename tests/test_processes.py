@@ -10,15 +10,14 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import process_jobs as jobs
 import pytest
-from peers import LIMIT
-from process_table import children
+from process_table import children, soon, there
 
 import glassloop
 from glassloop import BrokenWorkerProcess, ProcessPool, report_progress, to_process
@@ -36,20 +35,6 @@ def nothing_left(no_leaks: None) -> Iterator[None]:
     before = children()
     yield
     assert children() == before
-
-
-async def soon(awaitable: Awaitable[T]) -> T:
-    async with asyncio.timeout(LIMIT):
-        return await awaitable
-
-
-async def there(path: Path) -> str:
-    """When the file is there: its text."""
-    end = time.monotonic() + LIMIT
-    while not path.exists():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.002)
-    return path.read_text()
 
 
 # ---- calls ----

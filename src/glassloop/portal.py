@@ -79,7 +79,7 @@ class _Job:
                 result = _wait_for(result)
             self._task = portal._loop.create_task(result, context=self._context)
         except BaseException as error:
-            return self._end(None, error)
+            return self._end(None, error)  # the caller's, whatever it is
         self._task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
